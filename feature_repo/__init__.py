@@ -1,0 +1,1 @@
+"""Feast repository: entities, views, services, and the one definition of every feature."""

@@ -1,0 +1,58 @@
+"""Where the pipeline keeps its files, below one data directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataPaths:
+    """Every file and folder the offline jobs write, by name, below `root`."""
+
+    root: Path
+
+    @property
+    def events(self) -> Path:
+        """Canonical clean events: a folder of Parquet files."""
+        return self.root / "events"
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that cleaning dropped, with their reason: one Parquet file."""
+        return self.root / "rejected.parquet"
+
+    @property
+    def quality(self) -> Path:
+        """Data-quality summary of the last ingest: one JSON file."""
+        return self.root / "quality.json"
+
+    @property
+    def items(self) -> Path:
+        """The item catalogue: one Parquet file."""
+        return self.root / "items.parquet"
+
+    @property
+    def users(self) -> Path:
+        """The users table: one Parquet file."""
+        return self.root / "users.parquet"
+
+    @property
+    def features(self) -> Path:
+        """Weekly feature snapshots, `<view>/<cutoff>.parquet`: the Feast sources."""
+        return self.root / "features"
+
+    @property
+    def dataset(self) -> Path:
+        """Training set, `<split>/part-*.parquet`."""
+        return self.root / "dataset"
+
+    @property
+    def feast(self) -> Path:
+        """Feast's registry and embedded online store."""
+        return self.root / "feast"
+
+    @property
+    def evaluation(self) -> Path:
+        """Evaluation results: JSON, HTML and plots."""
+        return self.root / "evaluation"

@@ -1,0 +1,1 @@
+"""Client and contract of shoprank: purchase probabilities and item rankings over gRPC."""

@@ -1,0 +1,122 @@
+"""The model bundle: what training leaves on disk and a server loads, `model_repository/<model>/<version>/`.
+
+A version directory (a whole number, as Triton and others read it) holds `model.onnx`, `golden.npz` (inputs with
+their expected answers) and `manifest.json`, which names every other file with its SHA-256. `current` beside the
+versions is a symbolic link to the active one and is switched by one atomic rename. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shoprank.errors import BundleError
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+GOLDEN = "golden.npz"
+CURRENT = "current"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle is: everything a server must hold against its own feature schema before serving it.
+
+    kind: `ranking` (inputs are `feature_repo.schema`) or `table` (inputs are a flat table's columns).
+    head: `sigmoid` (one logit) or `softmax` (two logits).
+    numeric, categorical: names of the input columns in order; categorical_type: `int64` keys or `string`.
+    schema_hash: SHA-256 of those names. feature_service: the Feast service that provides them, empty for a table.
+    training: window, rows and seed. metrics: on the test set. thresholds: decision thresholds by name.
+    files: SHA-256 (hex) of each other file of the bundle.
+    """
+
+    model: str
+    version: int
+    kind: str
+    head: str
+    created_at: str
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    categorical_type: str
+    schema_hash: str
+    feature_service: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The manifest as indented JSON."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, bundle: Path) -> Manifest:
+        """The manifest of the bundle directory. Raises BundleError where it is missing or malformed."""
+        path = bundle / MANIFEST
+        try:
+            fields = json.loads(path.read_text())
+            fields["numeric"], fields["categorical"] = tuple(fields["numeric"]), tuple(fields["categorical"])
+            manifest = cls(**fields)
+        except FileNotFoundError:
+            raise BundleError(f"{path}: no such file; is {bundle} a model bundle?") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{path}: not a manifest: {error}") from error
+        if manifest.format != FORMAT:
+            raise BundleError(f"{path}: format {manifest.format}, but this version reads format {FORMAT}")
+        return manifest
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(bundle: Path) -> Manifest:
+    """Read the manifest and hold every file against its hash. Raises BundleError naming the first that differs."""
+    manifest = Manifest.read(bundle)
+    for name, expected in manifest.files.items():
+        path = bundle / name
+        if not path.is_file():
+            raise BundleError(f"{path}: missing, though the manifest names it")
+        if (found := sha256(path)) != expected:
+            raise BundleError(f"{path}: SHA-256 is {found}, the manifest says {expected}: the file was altered")
+    if MODEL not in manifest.files:
+        raise BundleError(f"{bundle / MANIFEST}: names no {MODEL}")
+    return manifest
+
+
+def versions(repository: Path, model: str) -> list[int]:
+    """Version numbers of `model`, ascending; empty where there is none."""
+    directory = repository / model
+    if not directory.is_dir():
+        return []
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and (p / MANIFEST).is_file())
+
+
+def current(repository: Path, model: str) -> Path:
+    """Directory of the active version. Raises BundleError where none is active."""
+    link = repository / model / CURRENT
+    if not link.is_dir():
+        raise BundleError(f"{link}: no active model; run `shoprank train` first")
+    return link.resolve()
+
+
+def activate(repository: Path, model: str, version: int) -> Path:
+    """Make `version` the active one by one atomic rename and return its directory. Verifies it first."""
+    bundle = repository / model / str(version)
+    verify(bundle)
+    link = repository / model / CURRENT
+    staged = link.with_name(f".{CURRENT}.{os.getpid()}")
+    staged.unlink(missing_ok=True)
+    staged.symlink_to(str(version), target_is_directory=True)
+    staged.replace(link)
+    return bundle

@@ -1,0 +1,26 @@
+"""The `shoprank` command: a thin edge over the Python API; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+from shoprank.errors import ShoprankError, UserError
+
+
+def main() -> None:
+    """Run the command line. Exit code 2 for a user's mistake, 1 for a failure."""
+    try:
+        from shoprank.cli.app import app
+    except ModuleNotFoundError as missing:
+        sys.exit(f"shoprank: the command line needs {missing.name}; install shoprank[cli]")
+    try:
+        app()
+    except ModuleNotFoundError as missing:
+        print(f"shoprank: this command needs {missing.name}; install shoprank[server] or shoprank[training]", file=sys.stderr)
+        sys.exit(1)
+    except UserError as error:
+        print(f"shoprank: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ShoprankError as error:
+        print(f"shoprank: {error}", file=sys.stderr)
+        sys.exit(1)

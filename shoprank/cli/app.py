@@ -1,0 +1,13 @@
+"""The commands of `shoprank`, gathered."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="shoprank",
+    help="Purchase probabilities and item rankings for online shops.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)

@@ -1,0 +1,42 @@
+"""The errors that shoprank raises on purpose.
+
+`UserError` is a mistake in what was asked or given (exit code 2, INVALID_ARGUMENT or NOT_FOUND);
+every other `ShoprankError` is a failure (exit code 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ShoprankError(Exception):
+    """Base of every error shoprank raises on purpose. The message is meant for a person."""
+
+
+class UserError(ShoprankError):
+    """Something given is wrong: a file, a column, a value, a flag. The message names it and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One bad field of a request, as in `google.rpc.BadRequest.FieldViolation`."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(UserError):
+    """A request with one or more bad fields; every one of them is listed."""
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        self.violations = tuple(violations)
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+
+
+class BundleError(ShoprankError):
+    """A model bundle that must not be served: missing, altered, or of another schema."""
+
+
+class FeatureStoreError(ShoprankError):
+    """The feature store is away, not applied, or of another schema."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class DataPaths:
         return self.root / "features"
 
     @property
+    def schedule(self) -> Path:
+        """Cutoffs of each split: one JSON file."""
+        return self.root / "schedule.json"
+
+    @property
     def dataset(self) -> Path:
         """Training set, `<split>/part-*.parquet`."""
         return self.root / "dataset"
@@ -56,3 +63,11 @@ class DataPaths:
     def evaluation(self) -> Path:
         """Evaluation results: JSON, HTML and plots."""
         return self.root / "evaluation"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".tmp")
+    staged.write_text(json.dumps(value, indent=2) + "\n")
+    staged.replace(path)

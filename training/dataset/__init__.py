@@ -1,0 +1,1 @@
+"""Training sets: labelled user × item rows with the features that were known at the time."""

@@ -1,0 +1,140 @@
+"""Writes the training set: one Parquet shard a cutoff, split by time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from feast import FeatureStore
+
+from feature_repo import schema
+from feature_repo.paths import DataPaths, write_json
+from feature_repo.schema import key_of
+from feature_repo.store import applied_store
+from feature_repo.transforms import UserRow, assemble
+from training.dataset.labels import Purchases, epoch
+from training.dataset.point_in_time import Catalogue, catalogue_at, users_at
+from training.dataset.sampling import NATURAL, Pairs, Sampling, draw
+from training.schedule import HORIZON, WEEK, Schedule
+
+ROWS_A_BATCH = 50_000
+
+SHARD_SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("item_id", pa.string()),
+        ("time", pa.int64()),
+        ("label", pa.int8()),
+        ("stratum", pa.int8()),
+        ("offset", pa.float32()),
+        *((name, pa.float32()) for name in schema.NUMERIC),
+        *((name, pa.int64()) for name in schema.CATEGORICAL),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard to write: its split and cutoff, how it is sampled, and how long after the cutoff requests may fall."""
+
+    split: str
+    cutoff: datetime
+    sampling: Sampling
+    spread: timedelta
+
+    def path(self, root: Path) -> Path:
+        """Its file below the dataset's folder."""
+        return root / self.split / f"part-{self.cutoff:%Y-%m-%dT%H%M%S}.parquet"
+
+
+def shards(schedule: Schedule, sampling: Sampling) -> list[Shard]:
+    """The shards of a schedule. Training requests fall anywhere in the week after their snapshot, as served ones
+    do, unless their label window would then reach into validation; later splits ask at the cutoff itself."""
+    limit = schedule.validation[0] if schedule.validation else schedule.test
+    train = [Shard("train", c, sampling, min(WEEK, limit - HORIZON - c)) for c in schedule.train]
+    validation = [
+        Shard("validation", c, Sampling(max(sampling.candidate_rate, 0.25), sampling.rest, cold=0.0), timedelta(0))
+        for c in schedule.validation
+    ]
+    return [*train, *validation, Shard("test", schedule.test, NATURAL, timedelta(0))]
+
+
+def build(
+    paths: DataPaths, schedule: Schedule, sampling: Sampling | None = None, seed: int = 0
+) -> Iterator[tuple[Path, int]]:
+    """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
+
+    Raises FeatureStoreError where the feature repository is not applied.
+    """
+    store = applied_store(paths)
+    users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())
+    items = pq.read_table(paths.items, columns=["item_id"])["item_id"].to_pylist()
+    staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
+    shutil.rmtree(staged, ignore_errors=True)
+    for shard in shards(schedule, sampling or Sampling()):
+        path = shard.path(staged)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(path, SHARD_SCHEMA, compression="zstd", compression_level=1) as writer:
+            rows = 0
+            for batch in _batches(store, paths, shard, users, items, seed):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        yield shard.path(paths.dataset), rows
+    write_json(staged / "dataset.json", {"seed": seed, "schema_hash": schema.schema_hash()})
+    shutil.rmtree(paths.dataset, ignore_errors=True)
+    staged.replace(paths.dataset)
+
+
+def _batches(
+    store: FeatureStore, paths: DataPaths, shard: Shard, users: list[str], items: list[str], seed: int
+) -> Iterator[pa.RecordBatch]:
+    rng = np.random.default_rng([seed, epoch(shard.cutoff)])
+    later = rng.integers(0, int(shard.spread.total_seconds()) + 1, len(users)) * (rng.random(len(users)) < 0.5)
+    times = epoch(shard.cutoff) + later
+    rows = users_at(store, users, [datetime.utcfromtimestamp(t) for t in times])
+    catalogue = catalogue_at(store, items, shard.cutoff)
+    popular = catalogue.popular(shard.sampling.popular)
+    purchases = Purchases(paths, shard.cutoff, shard.cutoff + shard.spread + HORIZON)
+    pending: list[pa.RecordBatch] = []
+    for user_id, time, row in zip(users, times.tolist(), rows, strict=True):
+        if not row.as_of:
+            continue
+        bought = catalogue.positions(purchases.keys(user_id, time, HORIZON))
+        views = [row, UserRow.unknown()] if rng.random() < shard.sampling.cold else [row]
+        for view in views:
+            one = np.random.default_rng([seed, time, key_of(user_id)])
+            pairs = draw(view, bought, catalogue, popular, shard.sampling, one)
+            pending.append(_rows(user_id, time, view, catalogue, pairs))
+        if sum(b.num_rows for b in pending) >= ROWS_A_BATCH:
+            yield _concatenate(pending)
+            pending = []
+    if pending:
+        yield _concatenate(pending)
+
+
+def _rows(user_id: str, time: int, user: UserRow, catalogue: Catalogue, pairs: Pairs) -> pa.RecordBatch:
+    inputs = assemble(user, catalogue.rows.take(pairs.items), time)
+    n = len(pairs.items)
+    return pa.record_batch(
+        [
+            pa.repeat(user_id, n),
+            pa.array(catalogue.ids[pairs.items], pa.string()),
+            pa.repeat(pa.scalar(time, pa.int64()), n),
+            pa.array(pairs.label),
+            pa.array(pairs.stratum),
+            pa.array(pairs.offset),
+            *(pa.array(column) for column in inputs.numeric.T),
+            *(pa.array(column) for column in inputs.categorical.T),
+        ],
+        schema=SHARD_SCHEMA,
+    )
+
+
+def _concatenate(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

@@ -158,4 +158,6 @@ def _pair_view(sources: list[FeatureView]) -> OnDemandFeatureView:
         owner=OWNER,
     )
     view: OnDemandFeatureView = decorate(pair_features_frame)
+    # Feast moves the function to __main__, where its source could not be found by the next call.
+    pair_features_frame.__module__ = __name__
     return view

@@ -44,3 +44,18 @@ class Purchases:
 def epoch(moment: datetime) -> int:
     """Seconds since 1970 UTC of a naive UTC moment."""
     return int(moment.replace(tzinfo=UTC).timestamp())
+
+
+def truth(paths: DataPaths, start: datetime, window: timedelta) -> dict[str, frozenset[str]]:
+    """The distinct items each user bought in [start, start + window), naive UTC; users who bought nothing are absent."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            """
+            select user_id, list(distinct item_id)
+            from read_parquet(?)
+            where event_type = 'purchase' and event_time >= ? and event_time < ?
+            group by user_id
+            """,
+            [f"{paths.events}/**/*.parquet", start, start + window],
+        ).fetchall()
+    return {user: frozenset(items) for user, items in rows}

@@ -1,0 +1,77 @@
+# Each target mirrors a `shoprank` command; `make help` lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/shoprank
+DATA ?= data
+MODELS ?= model_repository
+SOURCE ?= completejourney
+TEST_CUTOFF ?= 2017-12-04
+STORE := --data $(DATA) --model-repository $(MODELS)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "shoprank needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.installed ## Install everything into a local virtual environment
+
+.PHONY: demo
+demo: install ## Train on the packaged data, serve, and rank for three households
+	$(RUN) demo $(STORE)
+
+.PHONY: test
+test: install ## Run the tests
+	$(RUN) test
+
+.PHONY: lint
+lint: install ## Check style (ruff) and types (mypy, strict)
+	$(RUN) lint
+
+.PHONY: data
+data: install ## Ingest and clean the events, and write the weekly features
+	$(RUN) ingest --source $(SOURCE) --data $(DATA)
+	$(RUN) features --data $(DATA) --test-cutoff $(TEST_CUTOFF)
+	$(RUN) apply $(STORE)
+
+.PHONY: train
+train: data ## Build the training set and train, calibrate and export the model
+	$(RUN) dataset --data $(DATA)
+	$(RUN) train $(STORE)
+	$(RUN) apply $(STORE)
+
+.PHONY: evaluate
+evaluate: install ## Hold the model against its baselines on the test week
+	$(RUN) evaluate $(STORE) --out benchmarks/results/evaluation
+
+.PHONY: materialize
+materialize: install ## Load the newest features into the online store
+	$(RUN) materialize --data $(DATA)
+
+.PHONY: serve
+serve: install ## Serve the active model over gRPC, at the time of the newest features
+	$(RUN) serve $(STORE) --clock snapshot
+
+.PHONY: bench
+bench: install ## Measure the server's latency against an empty gRPC handler
+	$(RUN) bench serving $(STORE)
+
+.PHONY: bench-ingest
+bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
+	$(RUN) bench ingest
+
+.PHONY: protos
+protos: install ## Generate the gRPC stubs from protos/
+	$(RUN) protos
+
+.PHONY: clean
+clean: ## Remove what the jobs made (data, models, caches); keeps the virtual environment
+	rm -rf $(DATA) $(MODELS) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

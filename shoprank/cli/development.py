@@ -1,0 +1,66 @@
+"""What a developer of shoprank runs: test, lint, bench, clean."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.options import DataDir, ModelRepository
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("shoprank", "server", "training", "feature_repo", "benchmarks", "tests")
+
+bench = typer.Typer(help="Measure; results go to benchmarks/results/.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def test(context: typer.Context) -> None:
+    """Run the tests; further arguments go to pytest."""
+    _run("pytest", *context.args)
+
+
+@app.command()
+def lint() -> None:
+    """Check style with ruff and types with mypy."""
+    _run("ruff", "check", ".")
+    _run("ruff", "format", "--check", ".")
+    _run("mypy")
+
+
+@app.command()
+def clean(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove data and models that the jobs made."""
+    if not yes:
+        typer.confirm(f"Remove {data} and {model_repository}?", abort=True)
+    for folder in (data, model_repository):
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"clean: removed {data} and {model_repository}")
+
+
+@bench.command("serving")
+def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Latency of scoring and ranking beside an empty gRPC handler."""
+    _run("benchmarks.serving", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("ingest")
+def bench_ingest() -> None:
+    """Time and memory of ingest and features on 8,000,000 synthetic shop-log events."""
+    _run("benchmarks.ingest")
+
+
+def _run(module: str, *arguments: str) -> None:
+    code = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
+    if code:
+        raise typer.Exit(code)

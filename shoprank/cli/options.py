@@ -1,0 +1,14 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataDir = Annotated[Path, typer.Option("--data", envvar="SHOPRANK_DATA", help="Folder of events, features and store.")]
+ModelRepository = Annotated[
+    Path, typer.Option(envvar="SHOPRANK_MODEL_REPOSITORY", help="Folder of the model bundles.")
+]
+ModelName = Annotated[str, typer.Option(help="Name of the model.")]

@@ -1,0 +1,149 @@
+"""The offline jobs: features, apply, dataset, materialize, evaluate."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.options import DataDir, ModelName, ModelRepository
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the chatter of Feast and its libraries off the terminal; errors still come through as exceptions."""
+    logging.getLogger("feast").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@app.command()
+def features(
+    data: DataDir = Path("data"),
+    test_cutoff: Annotated[
+        datetime | None, typer.Option(help="Cutoff of the test week; the last complete week where it is not given.")
+    ] = None,
+    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks to train on, at most.")] = 16,
+    memory_limit: Annotated[str, typer.Option(help="Memory DuckDB may use before it spills to disk.")] = "1500MB",
+) -> None:
+    """Write the weekly feature snapshots and the schedule of train, validation and test weeks."""
+    from rich.progress import track
+
+    from feature_repo.paths import DataPaths
+    from training.features.snapshots import VIEWS, write_snapshots
+    from training.ingest import event_range
+    from training.schedule import plan
+
+    paths = DataPaths(data)
+    schedule = plan(*event_range(paths), test_cutoff, train_weeks)
+    files = write_snapshots(paths, schedule.cutoffs, memory_limit)
+    total = len(schedule.cutoffs) * len(VIEWS)
+    for _ in track(files, "features", total=total, console=_console()):
+        pass
+    schedule.write(paths)
+    print(f"features: {total} snapshots of {len(schedule.cutoffs)} weeks in {paths.features}")
+
+
+@app.command()
+def apply(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Register entities, views and feature services with Feast. Applying again changes nothing."""
+    from feature_repo.paths import DataPaths
+    from feature_repo.store import apply as apply_repository
+
+    paths = DataPaths(data)
+    with quiet():
+        names = apply_repository(paths, model_repository)
+    print(f"apply: {', '.join(names)} in {paths.feast / 'registry.db'}")
+
+
+@app.command()
+def dataset(
+    data: DataDir = Path("data"),
+    seed: Annotated[int, typer.Option(help="Seed of the sampled negatives and request times.")] = 0,
+) -> None:
+    """Build the training set by Feast's point-in-time join, split by time."""
+    from rich.progress import track
+
+    from feature_repo.paths import DataPaths
+    from training.dataset.build import build, shards
+    from training.dataset.sampling import Sampling
+    from training.schedule import Schedule
+
+    paths = DataPaths(data)
+    schedule = Schedule.read(paths)
+    total = len(shards(schedule, Sampling()))
+    rows: dict[str, int] = {}
+    console = _console()
+    with quiet():
+        for path, count in track(build(paths, schedule, seed=seed), "dataset", total=total, console=console):
+            rows[path.parent.name] = rows.get(path.parent.name, 0) + count
+    counts = ", ".join(f"{count:,} {split}" for split, count in rows.items())
+    print(f"dataset: {counts} rows in {paths.dataset}")
+
+
+@app.command()
+def materialize(
+    data: DataDir = Path("data"),
+    cutoff: Annotated[
+        datetime | None, typer.Option(help="Snapshot to load; the newest one where it is not given.")
+    ] = None,
+) -> None:
+    """Load one snapshot of the features into the online store."""
+    from rich.progress import track
+
+    from feature_repo.paths import DataPaths
+    from feature_repo.store import materialize as load
+    from training.schedule import Schedule
+
+    paths = DataPaths(data)
+    moment = cutoff or Schedule.read(paths).serving
+    console = _console()
+    with quiet():
+        views = list(track(load(paths, moment), "materialize", total=3, console=console))
+    print(f"materialize: {', '.join(views)} as of {moment} in {paths.feast}")
+
+
+@app.command()
+def evaluate(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    model: ModelName = "purchase",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; DATA/evaluation by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the baselines and the balanced sample.")] = 0,
+) -> None:
+    """Hold the active model against its baselines on the test week; writes one JSON and one HTML page."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from feature_repo.paths import DataPaths
+    from training.evaluate.run import evaluate as run
+    from training.evaluate.run import summary
+
+    paths = DataPaths(data)
+    folder = out or paths.evaluation
+    with _console().status("evaluating") as status:
+        result = run(paths, model_repository, model, folder, seed, lambda name: status.update(name))
+    table = Table(
+        "contender", "ROC AUC", "PR AUC", "log loss", "ECE / base", "balanced acc.", "NDCG@10", "Recall@10",
+        title=f"test week from {result['test']['cutoff']}, {result['test']['rows']:,} rows",
+    )  # fmt: skip
+    for row in summary(result):
+        table.add_row(*row)
+    Console().print(table)
+    print(f"evaluate: {folder / 'evaluation.json'} and {folder / 'evaluation.html'}")
+
+
+def _console():  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console(file=sys.stderr)

@@ -1,0 +1,46 @@
+"""Fixtures that many tests share: a small shop with its features applied to a private Feast store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from feature_repo.paths import DataPaths
+from feature_repo.store import apply
+from tests.world import END, START, events, write_world
+from training.dataset.build import build
+from training.features.snapshots import write_snapshots
+from training.schedule import Schedule, plan
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A small shop's files, its schedule and an empty model repository."""
+
+    paths: DataPaths
+    schedule: Schedule
+    models: Path
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Snapshots of 8 weeks, applied to Feast."""
+    root = tmp_path_factory.mktemp("shop")
+    paths = write_world(root / "data", events())
+    schedule = plan(START, END, datetime(2024, 6, 17), train_weeks=4, validation_weeks=1)
+    for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
+        pass
+    schedule.write(paths)
+    apply(paths, root / "models")
+    return Shop(paths, schedule, root / "models")
+
+
+@pytest.fixture(scope="session")
+def dataset(shop: Shop) -> Shop:
+    """The shop with its training set built."""
+    for _ in build(shop.paths, shop.schedule):
+        pass
+    return shop

@@ -1,0 +1,118 @@
+"""The training set: labels, strata, offsets and the split by time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from shoprank.errors import FeatureStoreError
+from tests.conftest import Shop
+from tests.world import events
+from training.dataset.build import build, shards
+from training.dataset.labels import epoch
+from training.dataset.sampling import CANDIDATE, REST, Sampling
+from training.schedule import HORIZON
+
+WEEK_SECONDS = int(HORIZON.total_seconds())
+
+
+def frame(shop: Shop, split: str) -> pd.DataFrame:
+    return pq.read_table(shop.paths.dataset / split).to_pandas()
+
+
+def test_labels_say_what_was_bought_in_the_seven_days_after(dataset: Shop) -> None:
+    bought: dict[tuple[str, str], list[int]] = {}
+    for e in events():
+        if e["event_type"] == "purchase":
+            bought.setdefault((str(e["user_id"]), str(e["item_id"])), []).append(epoch(e["event_time"]))  # type: ignore[arg-type]
+    for split in ("train", "validation", "test"):
+        rows = frame(dataset, split)
+        expected = [
+            any(t <= at < t + WEEK_SECONDS for at in bought.get((u, i), []))
+            for u, i, t in zip(rows.user_id, rows.item_id, rows.time, strict=True)
+        ]
+        assert rows.label.tolist() == [int(e) for e in expected]
+        assert 0 < rows.label.mean() < 1
+
+
+def test_every_label_window_ends_before_the_next_split_begins(dataset: Shop) -> None:
+    train, validation, test = (frame(dataset, s).time for s in ("train", "validation", "test"))
+    assert train.max() + WEEK_SECONDS <= validation.min()
+    assert validation.max() + WEEK_SECONDS <= test.min()
+
+
+def test_training_requests_fall_after_their_snapshot_too(dataset: Shop) -> None:
+    rows = frame(dataset, "train")
+    cutoffs = {epoch(c) for c in dataset.schedule.train}
+    assert (~rows.time.isin(cutoffs)).mean() > 0.2
+
+
+def test_the_test_set_is_every_candidate_unsampled(dataset: Shop) -> None:
+    rows = frame(dataset, "test")
+    assert (rows.stratum == CANDIDATE).all()
+    assert (rows.offset == 0).all()
+    assert not rows.duplicated(["user_id", "item_id"]).any()
+    user = rows[rows.user_id == rows.user_id.iloc[0]]
+    assert (user.item_purchases_28d > 0).any()
+    assert (user.ui_purchases > 0).any()
+
+
+def test_offsets_are_minus_the_log_of_the_keep_rate(dataset: Shop) -> None:
+    rows = frame(dataset, "train")
+    how = Sampling()
+    np.testing.assert_allclose(rows.offset[rows.stratum == CANDIDATE], -np.log(how.candidate_rate), rtol=1e-6)
+    np.testing.assert_allclose(rows.offset[rows.stratum == REST], -np.log(how.rest / 150), rtol=1e-6)
+
+
+def test_weighted_by_their_offsets_sampled_rows_stand_for_the_population(shop: Shop, dataset: Shop) -> None:
+    rows = frame(dataset, "validation")
+    negatives = rows[(rows.stratum == CANDIDATE) & (rows.label == 0)]
+    full = sum(1 for _ in negatives.index) * float(np.exp(negatives.offset.iloc[0]))
+    again = frame(dataset, "test")
+    assert full == pytest.approx((again.label == 0).sum(), rel=0.15)
+
+
+def test_some_users_are_shown_as_unknown(dataset: Shop) -> None:
+    rows = frame(dataset, "train")
+    cold = rows[rows.user_orders.isna()]
+    assert 0 < len(cold) < len(rows) / 5
+    assert (cold.ui_purchases == 0).all()
+    assert frame(dataset, "test").user_orders.notna().all()
+
+
+def test_the_same_seed_gives_the_same_rows(shop: Shop) -> None:
+    def keys() -> list[list[object]]:
+        for _ in build(shop.paths, shop.schedule, seed=5):
+            pass
+        return [frame(shop, s)[["user_id", "item_id", "time", "label"]].values.tolist() for s in ("train", "test")]
+
+    assert keys() == keys()
+
+
+def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(dataset: Shop) -> None:
+    before = sorted(dataset.paths.dataset.glob("*/*.parquet"))
+    running = build(dataset.paths, dataset.schedule)
+    next(running)
+    running.close()
+    assert sorted(dataset.paths.dataset.glob("*/*.parquet")) == before
+    assert len(list(build(dataset.paths, dataset.schedule))) == len(before)
+
+
+def test_a_repository_that_is_not_applied_is_named(dataset: Shop, tmp_path: object) -> None:
+    from dataclasses import replace
+
+    bare = replace(dataset.paths, root=tmp_path)
+    with pytest.raises(FeatureStoreError, match="shoprank apply"):
+        list(build(bare, dataset.schedule))
+
+
+def test_train_spread_never_reaches_into_validation(shop: Shop) -> None:
+    for shard in shards(shop.schedule, Sampling()):
+        if shard.split == "train":
+            assert shard.cutoff + shard.spread + HORIZON <= shop.schedule.validation[0]
+        else:
+            assert shard.spread == timedelta(0)

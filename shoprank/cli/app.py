@@ -11,3 +11,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+from shoprank.cli import data, development, pipeline  # noqa: E402, F401  (each registers its commands on `app`)

@@ -1,0 +1,122 @@
+"""Getting events in: ingest and synthesize."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.options import DataDir
+from shoprank.errors import UserError
+
+if TYPE_CHECKING:
+    from training.ingest import QualityReport, Source
+
+
+class SourceName(StrEnum):
+    """The sources there are."""
+
+    completejourney = "completejourney"
+    shoplog = "shoplog"
+    table = "table"
+
+
+@app.command()
+def ingest(
+    source: Annotated[SourceName, typer.Option(help="Where the events come from.")] = SourceName.completejourney,
+    file: Annotated[list[str] | None, typer.Option(help="Event file or glob pattern; may be repeated.")] = None,
+    map_file: Annotated[Path | None, typer.Option("--map", help="Column map (TOML) of source table.")] = None,
+    data: DataDir = Path("data"),
+    until: Annotated[datetime | None, typer.Option(help="Reject events after this time, UTC; now by default.")] = None,
+    memory_limit: Annotated[str, typer.Option(help="Memory DuckDB may use before it spills to disk.")] = "1GB",
+) -> None:
+    """Read events from a source, clean them, and say what was found."""
+    from rich.progress import Progress
+
+    from feature_repo.paths import DataPaths
+    from training.ingest import ingest as run
+
+    paths = DataPaths(data)
+    reader = _source(source, file or [], map_file)
+    with Progress(console=_stderr(), transient=True) as progress:
+        task = progress.add_task("ingest")
+
+        def stage(name: str, done: int, total: int) -> None:
+            progress.update(task, description=name, completed=done, total=total)
+
+        report = run(reader, paths, until, memory_limit, stage)
+    _print(report)
+    print(
+        f"ingest: {report.rows_kept:,} of {report.rows_read:,} events of {report.users:,} users kept in {paths.events}; "
+        f"the rest, with reasons, in {paths.rejected}"
+    )
+
+
+@app.command()
+def synthesize(
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    events: Annotated[int, typer.Option(min=1, help="Events to write, about.")] = 1_000_000,
+    users: Annotated[int, typer.Option(min=1)] = 50_000,
+    items: Annotated[int, typer.Option(min=1)] = 20_000,
+    days: Annotated[int, typer.Option(min=1)] = 120,
+    dirty: Annotated[float, typer.Option(min=0, max=1, help="Share of rows spoiled on purpose.")] = 0.0,
+    seed: int = 0,
+) -> None:
+    """Write seeded synthetic events in the shop-log format: sessions that view, put into a cart, buy, and come back."""
+    from rich.progress import Progress
+
+    from training.synthetic import Shop, write_shop_log
+
+    with Progress(console=_stderr(), transient=True) as progress:
+        task = progress.add_task("synthesize", total=events)
+        written = write_shop_log(
+            out, events, Shop(users, items, days), seed, dirty, lambda n: progress.update(task, completed=n)
+        )
+    print(f"synthesize: {written:,} events in {out}")
+
+
+def _source(name: SourceName, files: list[str], map_file: Path | None) -> Source:
+    from training.ingest.completejourney import CompleteJourney
+    from training.ingest.shoplog import ShopLog
+    from training.ingest.table import MappedTable
+
+    if name is SourceName.completejourney:
+        if files:
+            raise UserError("--file: source completejourney reads its package; choose --source shoplog or table")
+        return CompleteJourney()
+    if name is SourceName.shoplog:
+        return ShopLog(files)
+    if map_file is None:
+        raise UserError("--map: source table needs a column map; see docs/data.md")
+    return MappedTable(files, map_file)
+
+
+def _print(report: QualityReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = Table("rows", "count", title=f"data quality of {report.source}")
+    rows.add_row("read", f"{report.rows_read:,}")
+    for reason, count in report.rejected.items():
+        rows.add_row(f"rejected: {reason}", f"{count:,}")
+    rows.add_row("kept", f"{report.rows_kept:,}")
+    for kind, count in report.events_by_type.items():
+        rows.add_row(f"  of type {kind}", f"{count:,}")
+    columns = Table("column", "smallest", "largest", "missing")
+    for name in {**report.ranges, **report.null_rates}:
+        low, high = report.ranges.get(name, ["–", "–"])
+        missing = report.null_rates.get(name)
+        columns.add_row(name, str(low), str(high), "–" if missing is None else f"{missing:.2%}")
+    console = Console()
+    console.print(rows, columns)
+
+
+def _stderr():  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console(file=sys.stderr)

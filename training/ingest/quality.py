@@ -1,0 +1,83 @@
+"""What an ingest found: counts by reason, ranges and null rates."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from duckdb import DuckDBPyConnection
+
+from feature_repo.paths import DataPaths
+from shoprank.errors import UserError
+
+RANGES = ("event_time", "quantity", "price", "discount")
+NULLABLE = ("quantity", "price", "discount", "session_id", "channel", "query")
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Counts of rows read, kept and rejected by reason; ranges and null rates of the rows kept.
+
+    fingerprint: changes when any kept event does; the features are computed again then.
+    """
+
+    source: str
+    files: list[str]
+    rows_read: int
+    rows_kept: int
+    rejected: dict[str, int]
+    first: str
+    last: str
+    users: int
+    items: int
+    events_by_type: dict[str, int]
+    ranges: dict[str, list[str | float | None]]
+    null_rates: dict[str, float]
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as it is saved."""
+        return asdict(self)
+
+
+def measure(
+    connection: DuckDBPyConnection, events: str, source: str, files: list[str], read: int, rejected: dict[str, int]
+) -> QualityReport:
+    """Measure the kept events, a table function over their Parquet files."""
+    ranges = ", ".join(f"min({c}), max({c})" for c in RANGES)
+    nulls = ", ".join(f"avg(({c} is null)::int)" for c in NULLABLE)
+    (row,) = connection.execute(
+        f"select count(*), count(distinct user_id), count(distinct item_id), "
+        f"bit_xor(hash(event_id, user_id, item_id, event_time, event_type, quantity, price, discount)), "
+        f"{ranges}, {nulls} from {events}"
+    ).fetchall()
+    kept, users, items, fingerprint, *rest = row
+    spans, rates = rest[: 2 * len(RANGES)], rest[2 * len(RANGES) :]
+    by_type = connection.execute(f"select event_type, count(*) from {events} group by 1 order by 2 desc").fetchall()
+    return QualityReport(
+        source=source,
+        files=files,
+        rows_read=read,
+        rows_kept=kept,
+        rejected=rejected,
+        first=spans[0].isoformat(),
+        last=spans[1].isoformat(),
+        users=users,
+        items=items,
+        events_by_type=dict(by_type),
+        ranges={
+            name: [v.isoformat() if isinstance(v, datetime) else v for v in spans[2 * j : 2 * j + 2]]
+            for j, name in enumerate(RANGES)
+        },
+        null_rates={name: round(rate, 6) for name, rate in zip(NULLABLE, rates, strict=True)},
+        fingerprint=f"{fingerprint:016x}-{kept}",
+    )
+
+
+def event_range(paths: DataPaths) -> tuple[datetime, datetime]:
+    """Times (naive UTC) of the first and last ingested event. Raises UserError where nothing was ingested."""
+    if not paths.quality.is_file():
+        raise UserError(f"{paths.quality}: no such file; run `shoprank ingest` first")
+    fields = json.loads(paths.quality.read_text())
+    return datetime.fromisoformat(fields["first"]), datetime.fromisoformat(fields["last"])

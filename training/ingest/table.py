@@ -1,0 +1,138 @@
+"""Any CSV or Parquet by a column map in TOML; see docs/data.md."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from duckdb import DuckDBPyConnection
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shoprank.errors import UserError
+from training.ingest.files import expand, relation
+from training.ingest.source import (
+    ITEM_COLUMNS,
+    RAW_COLUMNS,
+    USER_COLUMNS,
+    Part,
+    identifier,
+    listed,
+    literal,
+    select_raw,
+)
+
+SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000}
+
+
+class SideTable(BaseModel):
+    """A table of items or users: its file, and canonical column = column of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    columns: dict[str, str]
+
+
+class ColumnMap(BaseModel):
+    """The TOML file. columns: canonical column = column of the file; defaults: canonical column = constant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: dict[str, str]
+    defaults: dict[str, str] = {}
+    event_types: dict[str, str] = {}
+    time: Literal["text", "s", "ms", "us"] = "text"
+    items: SideTable | None = None
+    users: SideTable | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> ColumnMap:
+        """Parse the map. Raises UserError naming the file and each key that is wrong."""
+        try:
+            column_map = cls.model_validate(tomllib.loads(path.read_text()))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"{path}: not TOML: {error}") from error
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise UserError(f"{path}: {wrong}") from error
+        column_map._check(path)
+        return column_map
+
+    def _check(self, path: Path) -> None:
+        given = {**self.columns, **self.defaults}
+        if unknown := sorted(set(given) - set(RAW_COLUMNS)):
+            raise UserError(f"{path}: {listed(unknown)} are not columns of an event; those are {listed(RAW_COLUMNS)}")
+        if missing := [n for n in ("event_time", "user_id", "item_id", "event_type") if n not in given]:
+            raise UserError(f"{path}: nothing is mapped to {listed(missing)}")
+        for key, table, known in (("items", self.items, ITEM_COLUMNS), ("users", self.users, USER_COLUMNS)):
+            allowed = (f"{key[:-1]}_id", *known)
+            if table and (unknown := sorted(set(table.columns) - set(allowed))):
+                raise UserError(f"{path}: {key}.columns: {listed(unknown)} are not among {listed(allowed)}")
+            if table and allowed[0] not in table.columns:
+                raise UserError(f"{path}: {key}.columns: nothing is mapped to {allowed[0]}")
+
+
+class MappedTable:
+    """Event files read by a column map; files of the map itself are found beside it."""
+
+    name = "table"
+
+    def __init__(self, files: Sequence[str], map_file: Path) -> None:
+        self.map = ColumnMap.read(map_file)
+        self.folder = map_file.parent
+        self.files = expand(files)
+        self._side: dict[str, str] = {}
+
+    def parts(self, connection: DuckDBPyConnection) -> Iterator[Part]:
+        """One part a file."""
+        for key, table in (("item_id", self.map.items), ("user_id", self.map.users)):
+            if table:
+                self._side[key] = self._side_query(connection, table, key)
+        expressions = {
+            **{name: literal(value) for name, value in self.map.defaults.items()},
+            **{name: identifier(column) for name, column in self.map.columns.items()},
+        }
+        expressions["event_time"] = self._time(expressions["event_time"])
+        expressions["event_type"] = self._event_type(expressions["event_type"])
+        for path in self.files:
+            table = relation(connection, path, list(self.map.columns.values()))
+            yield Part(str(path), select_raw(expressions, table))
+
+    def items_query(self) -> str | None:
+        """The map's items table."""
+        return self._side.get("item_id")
+
+    def users_query(self) -> str | None:
+        """The map's users table."""
+        return self._side.get("user_id")
+
+    def _side_query(self, connection: DuckDBPyConnection, table: SideTable, key: str) -> str:
+        (path,) = expand([str(self.folder / table.file)])
+        source = relation(connection, path, list(table.columns.values()))
+        columns = ", ".join(
+            f"cast({identifier(column)} as varchar) as {name}"
+            if name == key
+            else f"max(cast({identifier(column)} as varchar)) as {name}"
+            for name, column in table.columns.items()
+        )
+        return f"select {columns} from {source} where {identifier(table.columns[key])} is not null group by all"
+
+    def _time(self, expression: str) -> str:
+        if self.map.time == "text":
+            return expression
+        scale = SECONDS["us"] // SECONDS[self.map.time]
+        # What is no number stays as it is, and cleaning rejects it with its value.
+        return (
+            f"coalesce(cast(make_timestamp(cast(try_cast({expression} as double) * {scale} as bigint)) as varchar), "
+            f"cast({expression} as varchar))"
+        )
+
+    def _event_type(self, expression: str) -> str:
+        if not self.map.event_types:
+            return expression
+        cases = " ".join(f"when {literal(a)} then {literal(b)}" for a, b in self.map.event_types.items())
+        return f"case cast({expression} as varchar) {cases} else cast({expression} as varchar) end"

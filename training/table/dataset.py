@@ -1,0 +1,121 @@
+"""Turns a profiled table into train, validation and test shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoprank.errors import UserError
+from training.fit import SPLITS
+from training.shards import Columns
+from training.table.label import Label
+from training.table.profile import Column
+from training.table.source import ROW, Source, quoted, text
+
+MIN_ROWS = 100
+MIN_CLASS_ROWS = 10
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+ROW_GROUP = 65_536
+PREFIX = "column."
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of the model: its name, its expression in SQL, and the column it is made from."""
+
+    name: str
+    sql: str
+    column: str
+
+
+def inputs(columns: Sequence[Column], time_column: str | None) -> tuple[list[Input], list[Input]]:
+    """Numeric and categorical inputs. A date gives days since 1970, its weekday (Monday is 0) and, where its
+    cells have one, its hour. The column that splits the table gives neither days nor numbers: those of the
+    test rows lie
+    beyond all that training sees."""
+    numeric: list[Input] = []
+    categorical: list[Input] = []
+    for column in columns:
+        if column.kind == "number" and column.name == time_column:
+            continue
+        if column.kind in ("number", "boolean"):
+            numeric.append(Input(column.name, f"CAST({column.sql} AS FLOAT)", column.name))
+        elif column.kind == "category":
+            categorical.append(Input(column.name, column.sql, column.name))
+        elif column.kind == "date":
+            numeric.extend(_date_inputs(column, with_days=column.name != time_column))
+    return numeric, categorical
+
+
+def _date_inputs(column: Column, with_days: bool) -> Iterator[Input]:
+    if with_days:
+        yield Input(column.name, f"CAST(epoch({column.sql}) / 86400 AS FLOAT)", column.name)
+    yield Input(f"{column.name}_weekday", f"CAST(isodow({column.sql}) - 1 AS FLOAT)", column.name)
+    if column.has_hours:
+        yield Input(f"{column.name}_hour", f"CAST(hour({column.sql}) AS FLOAT)", column.name)
+
+
+def write_dataset(
+    source: Source, label: Label, columns: Sequence[Column], folder: Path, time_column: str | None, seed: int
+) -> Columns:
+    """Write `folder/{train,validation,test}` and return the model's columns.
+
+    70, 15 and 15 in a hundred rows: in order of `time_column` where it is given, rows of one time staying
+    together, else at random within each class. Raises UserError where there is nothing to learn from or too
+    little of it.
+    """
+    numeric, categorical = inputs(columns, time_column)
+    every = [*numeric, *categorical]
+    if not every:
+        raise UserError(f"{source.file}: no column is left to learn from")
+    names = [i.name for i in every]
+    for i in every:
+        if names.count(i.name) > 1:
+            raise UserError(f"{source.file}: two inputs would be named {i.name!r}; rename that column")
+    _require_rows(source, label)
+    time = next((_seconds(c) for c in columns if c.name == time_column), None)
+    features = ", ".join(f"{i.sql} AS {quoted(PREFIX + i.name)}" for i in every)
+    seconds = f", CAST({time} AS BIGINT) AS time" if time else ""
+    source.connection.execute(
+        f"CREATE OR REPLACE VIEW placed AS SELECT source.*, {_position(label, time, seed)} AS position"
+        f" FROM source WHERE {label.sql} IS NOT NULL{f' AND {time} IS NOT NULL' if time else ''}"
+    )
+    low = 0.0
+    for split in SPLITS:
+        high = low + SHARES[split]
+        path = folder / split / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        source.connection.execute(
+            f"COPY (SELECT CAST({label.sql} AS TINYINT) AS label{seconds}, {features} FROM placed"
+            f" WHERE position >= {low} AND position < {high if split != 'test' else 2})"
+            f" TO {text(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+        )
+        low = high
+    return Columns(tuple(i.name for i in numeric), tuple(i.name for i in categorical), "string", PREFIX)
+
+
+def _seconds(column: Column) -> str:
+    return f"epoch({column.sql})" if column.kind == "date" else column.sql
+
+
+def _require_rows(source: Source, label: Label) -> None:
+    rows, positives = source.one(f"SELECT count({label.sql}), sum({label.sql}) FROM source")
+    if rows < MIN_ROWS:
+        raise UserError(f"{source.file}: {rows} rows with a label; at least {MIN_ROWS} are needed")
+    for value, count in ((label.positive, positives), (label.negative, rows - positives)):
+        if count < MIN_CLASS_ROWS:
+            raise UserError(
+                f"{source.file}: label {label.column!r} is {value!r} in {count} rows;"
+                f" at least {MIN_CLASS_ROWS} are needed"
+            )
+
+
+def _position(label: Label, time: str | None, seed: int) -> str:
+    """Where in the order of splitting a row stands, from 0 to 1."""
+    if time:
+        return f"cume_dist() OVER (ORDER BY {time}) - 1e-9"
+    return (
+        f"(row_number() OVER (PARTITION BY {label.sql} ORDER BY hash({ROW} + {seed} * 1000003), {ROW}) - 0.5)"
+        f" / count(*) OVER (PARTITION BY {label.sql})"
+    )

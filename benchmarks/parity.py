@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
-from feature_repo.store import apply, applied_store, materialize
+from feature_repo.store import applied_store, apply, materialize
 from feature_repo.transforms import assemble, item_rows, user_row
 from training.dataset.point_in_time import ITEM_FEATURES, USER_FEATURES
 from training.features.snapshots import VIEWS, snapshot_path

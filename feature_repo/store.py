@@ -12,7 +12,7 @@ from feast import FeatureStore
 from feast.errors import FeastObjectNotFoundException
 from feast.repo_config import RepoConfig
 
-from feature_repo import schema, views
+from feature_repo import views
 from feature_repo.paths import DataPaths
 from shoprank.bundle import Manifest, versions
 from shoprank.errors import FeatureStoreError

@@ -71,9 +71,7 @@ def export_bundle(
         answers: dict[str, Any] = golden(trained.encoding, session, test)
         np.savez(staged / bundle.GOLDEN, **answers)
         number = max(bundle.versions(repository, identity.model), default=0) + 1
-        (staged / bundle.MANIFEST).write_text(
-            describe(trained, identity, number, staged, difference).to_json()
-        )
+        (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
         sync(staged)
         staged.rename(home / str(number))
     except OSError as error:
@@ -97,9 +95,7 @@ def feeds(encoding: Encoding, block: Block) -> dict[str, npt.NDArray[Any]]:
     return {name: array for name, array in both.items() if columns[name]}
 
 
-def parity(
-    trained: Trained, session: ort.InferenceSession, test: Split, progress: Progress = silent
-) -> float:
+def parity(trained: Trained, session: ort.InferenceSession, test: Split, progress: Progress = silent) -> float:
     """Largest absolute difference of probabilities between Keras and ONNX Runtime over the split."""
     worst, done = 0.0, 0
     for block in test.blocks():
@@ -148,9 +144,7 @@ def _unseen(values: pa.Array) -> Any:
     return next(value for value in candidates if value not in known)
 
 
-def describe(
-    trained: Trained, identity: Identity, number: int, staged: Path, difference: float
-) -> bundle.Manifest:
+def describe(trained: Trained, identity: Identity, number: int, staged: Path, difference: float) -> bundle.Manifest:
     """The manifest of the files in `staged`."""
     columns = trained.encoding.columns
     return bundle.Manifest(

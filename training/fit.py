@@ -94,9 +94,7 @@ class Trained:
         return self.calibration.apply(raw_logits(self.scorer, self.encoding, block))
 
 
-def train(
-    dataset: Path, columns: Columns, settings: Settings | None = None, progress: Progress = silent
-) -> Trained:
+def train(dataset: Path, columns: Columns, settings: Settings | None = None, progress: Progress = silent) -> Trained:
     """Train on `dataset/train`, stop and calibrate on `dataset/validation`, evaluate on `dataset/test`.
 
     The same seed gives the same metrics on one machine. Raises UserError where a split is missing, lacks a
@@ -134,9 +132,7 @@ def train(
         metrics=metrics.evaluate(test.label, calibration.apply(test.logit), test.natural, settings.seed),
         thresholds={
             "default": 0.5,
-            "f1": metrics.best_f1_threshold(
-                validation.label, calibration.apply(validation.logit), validation.natural
-            ),
+            "f1": metrics.best_f1_threshold(validation.label, calibration.apply(validation.logit), validation.natural),
         },
         training={
             "window": {name: split.time_range() for name, split in splits.items()},

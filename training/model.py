@@ -119,9 +119,7 @@ def build_scorer(architecture: Architecture, encoding: Encoding, seed: int) -> k
             x = layers.Dense(width, kernel_regularizer=penalty, use_bias=False, name=f"{name}_linear")(x)
             x = layers.ReLU(name=name)(layers.BatchNormalization(name=f"{name}_norm")(x))
         else:
-            x = layers.Dense(
-                width, "relu", kernel_regularizer=penalty, kernel_initializer="he_normal", name=name
-            )(x)
+            x = layers.Dense(width, "relu", kernel_regularizer=penalty, kernel_initializer="he_normal", name=name)(x)
         if architecture.dropout and name == "hidden":
             x = layers.Dropout(architecture.dropout, seed=seed, name="dropout")(x)
     logits = layers.Dense(2 if architecture.head == "softmax" else 1, name="logits")(x)

@@ -80,11 +80,7 @@ def plan(
     if test + HORIZON > last:
         raise UserError(f"test cutoff {test}: the events end at {last}, before the label window of 7 days is over")
     validation = tuple(test - WEEK * n for n in range(validation_weeks, 0, -1))
-    train = tuple(
-        cutoff
-        for cutoff in (validation[0] - WEEK * n for n in range(train_weeks, 0, -1))
-        if cutoff > first
-    )
+    train = tuple(cutoff for cutoff in (validation[0] - WEEK * n for n in range(train_weeks, 0, -1)) if cutoff > first)
     if not train:
         raise UserError(
             f"events from {first} to {last} are too few: test at {test} and {validation_weeks} validation weeks "

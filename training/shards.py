@@ -201,9 +201,7 @@ def _categories(batch: pa.RecordBatch, columns: Columns) -> npt.NDArray[Any]:
     strings = columns.categorical_type == "string"
     out = np.empty((batch.num_rows, len(columns.categorical)), object if strings else np.int64, order="F")
     for j, name in enumerate(columns.categorical):
-        out[:, j] = (
-            batch.column(columns.prefix + name).fill_null("" if strings else 0).to_numpy(zero_copy_only=False)
-        )
+        out[:, j] = batch.column(columns.prefix + name).fill_null("" if strings else 0).to_numpy(zero_copy_only=False)
     return out
 
 

@@ -66,9 +66,7 @@ def write_shop_log(
     return written
 
 
-def _sessions(
-    shop: Shop, taste: I64, visits: npt.NDArray[np.float64], base: int, rng: np.random.Generator
-) -> pa.Table:
+def _sessions(shop: Shop, taste: I64, visits: npt.NDArray[np.float64], base: int, rng: np.random.Generator) -> pa.Table:
     """The events of some sessions."""
     sessions = CHUNK_SESSIONS
     user = np.minimum(np.searchsorted(visits, rng.random(sessions)), shop.users - 1)

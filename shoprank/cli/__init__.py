@@ -16,7 +16,10 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as missing:
-        print(f"shoprank: this command needs {missing.name}; install shoprank[server] or shoprank[training]", file=sys.stderr)
+        print(
+            f"shoprank: this command needs {missing.name}; install shoprank[server] or shoprank[training]",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except UserError as error:
         print(f"shoprank: {error}", file=sys.stderr)

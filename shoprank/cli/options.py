@@ -8,7 +8,5 @@ from typing import Annotated
 import typer
 
 DataDir = Annotated[Path, typer.Option("--data", envvar="SHOPRANK_DATA", help="Folder of events, features and store.")]
-ModelRepository = Annotated[
-    Path, typer.Option(envvar="SHOPRANK_MODEL_REPOSITORY", help="Folder of the model bundles.")
-]
+ModelRepository = Annotated[Path, typer.Option(envvar="SHOPRANK_MODEL_REPOSITORY", help="Folder of the model bundles.")]
 ModelName = Annotated[str, typer.Option(help="Name of the model.")]

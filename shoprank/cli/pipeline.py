@@ -22,7 +22,11 @@ from shoprank.cli.options import DataDir, ModelName, ModelRepository
 def quiet() -> Iterator[None]:
     """Keep the chatter of Feast and its libraries off the terminal; errors still come through as exceptions."""
     logging.getLogger("feast").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
 

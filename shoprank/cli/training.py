@@ -43,13 +43,9 @@ def train(
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     table: Annotated[Path | None, typer.Option(help="Train on this CSV or Parquet file instead.")] = None,
-    label: Annotated[
-        str | None, typer.Option(help="With --table: the column to predict, of two values.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="With --table: the column to predict, of two values.")] = None,
     positive: Annotated[str | None, typer.Option(help="With --table: the label's positive value.")] = None,
-    time_column: Annotated[
-        str | None, typer.Option(help="With --table: split by this column's time.")
-    ] = None,
+    time_column: Annotated[str | None, typer.Option(help="With --table: split by this column's time.")] = None,
     id_columns: Annotated[str | None, typer.Option(help="With --table: columns to leave out, a,b.")] = None,
 ) -> None:
     """Train, calibrate, evaluate and export a model, and make it the active version."""
@@ -140,7 +136,5 @@ def _print_metrics(models: dict[str, dict[str, float]]) -> None:
 
     shown = Table("test set", *models)
     for name in next(iter(models.values())):
-        shown.add_row(
-            name, *(f"{m[name]:,.5g}" if abs(m[name]) < 1e4 else f"{m[name]:,.0f}" for m in models.values())
-        )
+        shown.add_row(name, *(f"{m[name]:,.5g}" if abs(m[name]) < 1e4 else f"{m[name]:,.0f}" for m in models.values()))
     Console().print(shown)

@@ -34,9 +34,7 @@ def test_feasts_on_demand_view_equals_the_training_rows(dataset: Shop) -> None:
             *(f"user_item_features:{name}" for name in PAIR_COLUMNS),
             "item_features:item_price",
         ],
-        entity_rows=[
-            {"user_id": r["user_id"], "item_id": r["item_id"], "request_time": r["time"]} for r in rows
-        ],
+        entity_rows=[{"user_id": r["user_id"], "item_id": r["item_id"], "request_time": r["time"]} for r in rows],
     ).to_dict()
     for name in (*PAIR_COLUMNS, "item_price"):
         got = np.array([np.nan if v is None else v for v in served[name]], np.float32)

@@ -32,7 +32,8 @@ def test_users_get_the_row_that_was_newest_then(shop: Shop) -> None:
     rng = np.random.default_rng(1)
     first, last = shop.schedule.cutoffs[0], shop.schedule.cutoffs[-1]
     times = [
-        first + timedelta(seconds=int(s)) for s in rng.integers(-86_400, int((last - first).total_seconds()) + 20 * 86_400, 40)
+        first + timedelta(seconds=int(s))
+        for s in rng.integers(-86_400, int((last - first).total_seconds()) + 20 * 86_400, 40)
     ]
     ids = [f"u{u}" for u in rng.integers(0, USERS + 3, 40)]
     rows = users_at(applied_store(shop.paths), ids, times)

@@ -20,9 +20,7 @@ USER_FEATURES = [
     *(f"user_features:{f.name}" for f in (*schema.USER_NUMBERS, *schema.USER_TIMES, *schema.USER_KEYS)),
     *(f"user_history:{name}" for name in schema.AFFINITY_COLUMNS),
 ]
-ITEM_FEATURES = [
-    f"item_features:{f.name}" for f in (*schema.ITEM_NUMBERS, *schema.ITEM_TIMES, *schema.ITEM_KEYS)
-]
+ITEM_FEATURES = [f"item_features:{f.name}" for f in (*schema.ITEM_NUMBERS, *schema.ITEM_TIMES, *schema.ITEM_KEYS)]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.transforms import F32, I64, UserRow
+from feature_repo.transforms import F32, UserRow
 from training.dataset.point_in_time import Catalogue
 
 Index = npt.NDArray[np.intp]

@@ -71,9 +71,7 @@ def lightgbm(rows: Rows, seed: int) -> Scorer:
     base = _log_odds(rows.train.label)
     offset = float(rows.train.offset[0])
     options = {"categorical_feature": list(range(len(NUMERIC), len(NUMERIC) + len(small)))}
-    train = lgb.Dataset(
-        inputs(rows.train), rows.train.label, init_score=np.full(len(rows.train), base), **options
-    )
+    train = lgb.Dataset(inputs(rows.train), rows.train.label, init_score=np.full(len(rows.train), base), **options)
     validation = lgb.Dataset(
         inputs(rows.validation),
         rows.validation.label,

@@ -82,16 +82,12 @@ def evaluate(
     return result
 
 
-def _contenders(
-    bundle: Path, paths: DataPaths, seed: int, stage: Callable[[str], None]
-) -> list[Contender]:
+def _contenders(bundle: Path, paths: DataPaths, seed: int, stage: Callable[[str], None]) -> list[Contender]:
     manifest = Manifest.read(bundle)
     train = Split(paths.dataset / "train", RANKING)
     rng = np.random.default_rng(seed)
     encoding: Encoding = fit_encoding(train, rng)
-    rows = Rows(
-        _candidates(train, rng), _candidates(Split(paths.dataset / "validation", RANKING), rng), encoding
-    )
+    rows = Rows(_candidates(train, rng), _candidates(Split(paths.dataset / "validation", RANKING), rng), encoding)
     stage("fitting logistic regression")
     linear = logistic_regression(rows, seed)
     stage("fitting LightGBM")
@@ -144,9 +140,7 @@ def _rank(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any])
     wanted = truth(paths, Schedule.read(paths).test, HORIZON)
     ids = ds.dataset(paths.dataset / "test", format="parquet").to_table(columns=["user_id", "item_id"])
     slates = Slates(*(np.asarray(ids[name].to_pylist(), dtype=str) for name in ("user_id", "item_id")))
-    return {
-        c.name: ranking_metrics(slates.top(scores[c.name], max(KS)), wanted, KS) for c in contenders
-    }
+    return {c.name: ranking_metrics(slates.top(scores[c.name], max(KS)), wanted, KS) for c in contenders}
 
 
 def _describe(paths: DataPaths, label: npt.NDArray[np.int8]) -> dict[str, Any]:

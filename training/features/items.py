@@ -67,9 +67,7 @@ def _repeats(inputs: Inputs) -> Table:
     return pairs.group_by("item_key").agg(
         item_repeat_rate=again.mean(),
         item_purchases_per_buyer=pairs.lines.mean(),
-        item_gap_days=pairs.span.sum(where=again)
-        / float(SECONDS_A_DAY)
-        / (pairs.lines - 1).sum(where=again).nullif(0),
+        item_gap_days=pairs.span.sum(where=again) / float(SECONDS_A_DAY) / (pairs.lines - 1).sum(where=again).nullif(0),
     )
 
 

@@ -69,7 +69,7 @@ def _csv(path: Path) -> tuple[list[str], str]:
 def header(path: Path) -> list[str]:
     """Column names of a CSV file. Raises UserError where it has none, repeats one, or is not UTF-8."""
     try:
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             line = file.readline(1 << 20).decode("utf-8-sig")
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error

@@ -190,9 +190,7 @@ def _reject(
     if malformed:
         parts.append(f"read_parquet({literal(f'{out.root}/malformed/*.parquet')})")
     selects = " union all by name ".join(f"(select * from {part} where reason is not null)" for part in parts)
-    empty = "select " + ", ".join(
-        f"null::{'bigint' if n == 'row' else 'varchar'} as {n}" for n in REJECTED_COLUMNS
-    )
+    empty = "select " + ", ".join(f"null::{'bigint' if n == 'row' else 'varchar'} as {n}" for n in REJECTED_COLUMNS)
     query = f"select {', '.join(REJECTED_COLUMNS)} from ({empty} limit 0) union all by name ({selects})"
     _copy(connection, f"select {', '.join(REJECTED_COLUMNS)} from ({query})", out.rejected)
     counts = connection.execute(

@@ -22,9 +22,7 @@ def logistic_regression(encoding: Encoding, train: Split, test: Split, seed: int
     """
     rng = np.random.default_rng(seed)
     keep = min(1.0, MAX_ROWS / len(train))
-    sample = concatenate(
-        [block.take(np.flatnonzero(rng.random(len(block)) < keep)) for block in train.blocks()]
-    )
+    sample = concatenate([block.take(np.flatnonzero(rng.random(len(block)) < keep)) for block in train.blocks()])
     model = LogisticRegression(max_iter=1000).fit(design(encoding, sample), sample.label, sample.weight)
     scored = [(model.decision_function(design(encoding, b)), b.label, b.weight) for b in test.blocks()]
     logit, label, weight = (np.concatenate(column) for column in zip(*scored, strict=True))

@@ -55,9 +55,7 @@ def read_label(source: Source, column: str, positive: str | None = None) -> Labe
     if len(counts) != 2:
         raise UserError(f"{source.file}: label column {column!r} must have two values, but {_what(counts)}")
     if positive is not None and positive not in counts:
-        raise UserError(
-            f"{source.file}: label column {column!r} has the values {_listed(counts)}, not {positive!r}"
-        )
+        raise UserError(f"{source.file}: label column {column!r} has the values {_listed(counts)}, not {positive!r}")
     chosen = positive if positive is not None else _positive(counts)
     (negative,) = set(counts) - {chosen}
     return Label(column, negative, chosen, source.rows - sum(counts.values()))

@@ -52,9 +52,7 @@ def profile(
     for name in source.types:
         if name != label.column:
             columns.append(
-                Column(name, "dropped", reason="named as an id")
-                if name in ids
-                else _column(source, label, name)
+                Column(name, "dropped", reason="named as an id") if name in ids else _column(source, label, name)
             )
         seen(1)
     return columns
@@ -131,8 +129,7 @@ def _checked(source: Source, label: Label, name: str, kind: Kind, sql: str) -> C
     """The column read as `sql`, unless that is empty, constant or a row number; with its unreadable cells."""
     where = f"FROM source WHERE {label.sql} IS NOT NULL"
     rows, filled, read, distinct, low, high = source.one(
-        f"SELECT count(*), count({quoted(name)}), count({sql}), count(DISTINCT {sql}),"
-        f" min({sql}), max({sql}) {where}"
+        f"SELECT count(*), count({quoted(name)}), count({sql}), count(DISTINCT {sql}), min({sql}), max({sql}) {where}"
     )
     if not read:
         return Column(name, "dropped", reason="every cell is empty")
@@ -144,9 +141,7 @@ def _checked(source: Source, label: Label, name: str, kind: Kind, sql: str) -> C
         f"SELECT {ROW}, CAST({quoted(name)} AS VARCHAR) {where}"
         f" AND {quoted(name)} IS NOT NULL AND {sql} IS NULL ORDER BY {ROW} LIMIT {SHOWN}"
     ).fetchall()
-    has_hours = kind == "date" and bool(
-        source.one(f"SELECT bool_or({sql} <> date_trunc('day', {sql})) {where}")[0]
-    )
+    has_hours = kind == "date" and bool(source.one(f"SELECT bool_or({sql} <> date_trunc('day', {sql})) {where}")[0])
     return Column(name, kind, sql, "", rows - filled, filled - read, tuple(bad_cells), has_hours)
 
 

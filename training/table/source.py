@@ -80,9 +80,7 @@ def load(file: Path, folder: Path) -> Source:
         if ROW in types:
             raise UserError(f"{file}: the column name {ROW!r} is reserved; rename it")
         cells = ", ".join(_cleaned(name, kind) for name, kind in types.items())
-        connection.execute(
-            f"CREATE TABLE source AS SELECT row_number() OVER () AS {ROW}, {cells} FROM {reader}"
-        )
+        connection.execute(f"CREATE TABLE source AS SELECT row_number() OVER () AS {ROW}, {cells} FROM {reader}")
     except duckdb.Error as error:
         raise UserError(f"{file}: {_first_lines(str(error))}") from error
     (rows,) = connection.execute("SELECT count(*) FROM source").fetchone() or (0,)
@@ -114,9 +112,7 @@ def _header(file: Path) -> str:
     try:
         return first.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}: line 1: not UTF-8 text: {error.reason} at byte {error.start + 1}"
-        ) from error
+        raise UserError(f"{file}: line 1: not UTF-8 text: {error.reason} at byte {error.start + 1}") from error
 
 
 def _cleaned(name: str, kind: str) -> str:

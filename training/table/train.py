@@ -129,17 +129,12 @@ def notes_on(source: Source, label: Label, columns: Sequence[Column], time_colum
             cells = ", ".join(f"{source.place(row)}: {cell!r}" for row, cell in column.bad_cells)
             more = ", …" if column.bad > len(column.bad_cells) else ""
             notes.append(
-                f"column {column.name!r}: {column.bad} cells are no {column.kind} and count as missing"
-                f" ({cells}{more})"
+                f"column {column.name!r}: {column.bad} cells are no {column.kind} and count as missing ({cells}{more})"
             )
         if column.name == time_column and column.missing + column.bad:
-            notes.append(
-                f"time column {column.name!r}: {column.missing + column.bad} rows have none and were left out"
-            )
+            notes.append(f"time column {column.name!r}: {column.missing + column.bad} rows have none and were left out")
     for name in copies(source, label, columns):
-        notes.append(
-            f"warning: column {name!r} tells the label exactly; if it is a copy, leave it out (--id-columns)"
-        )
+        notes.append(f"warning: column {name!r} tells the label exactly; if it is a copy, leave it out (--id-columns)")
     return notes
 
 

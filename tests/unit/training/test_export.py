@@ -54,16 +54,12 @@ def session(path: Path) -> ort.InferenceSession:
     ],
     ids=["strings", "softmax with batch norm", "no numbers", "no categories"],
 )
-def test_onnx_runtime_answers_as_keras_does(
-    tmp_path: Path, columns: Columns, architecture: Architecture
-) -> None:
+def test_onnx_runtime_answers_as_keras_does(tmp_path: Path, columns: Columns, architecture: Architecture) -> None:
     trained, test = fitted(tmp_path / "data", columns, replace(QUICK, architecture=architecture))
     trained = replace(trained, calibration=BENT)
     path = export_bundle(trained, test, tmp_path / "repository", Identity("m", "table"))
     assert bundle.verify(path).metrics["export_difference"] <= 1e-5
-    wanted = {
-        name for name, names in (("numeric", columns.numeric), ("categorical", columns.categorical)) if names
-    }
+    wanted = {name for name, names in (("numeric", columns.numeric), ("categorical", columns.categorical)) if names}
     assert {i.name for i in session(path).get_inputs()} == wanted
 
 
@@ -89,9 +85,7 @@ def test_any_unknown_key_is_answered_as_any_other_and_not_as_missing(
     assert unseen != known
 
 
-def test_golden_answers_hold_and_cover_missing_and_unseen(
-    keyed: tuple[Trained, Split], tmp_path: Path
-) -> None:
+def test_golden_answers_hold_and_cover_missing_and_unseen(keyed: tuple[Trained, Split], tmp_path: Path) -> None:
     trained, test = keyed
     path = export_bundle(trained, test, tmp_path, Identity("m"))
     with np.load(path / bundle.GOLDEN) as golden:
@@ -132,9 +126,7 @@ def test_model_that_differs_is_refused_and_nothing_is_written(
 ) -> None:
     trained, test = keyed
     honest = export.build_server_model
-    monkeypatch.setattr(
-        export, "build_server_model", lambda scorer, _: honest(scorer, Calibration(intercept=0.01))
-    )
+    monkeypatch.setattr(export, "build_server_model", lambda scorer, _: honest(scorer, Calibration(intercept=0.01)))
     with pytest.raises(ExportError, match="ONNX Runtime differs from Keras by"):
         export_bundle(replace(trained, calibration=Calibration()), test, tmp_path, Identity("m"))
     assert list(tmp_path.iterdir()) == []

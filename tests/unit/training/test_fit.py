@@ -69,9 +69,7 @@ def test_sampled_negatives_do_not_raise_the_probabilities(tmp_path: Path, calibr
 
 def test_class_weight_does_not_raise_the_probabilities(natural: Path) -> None:
     model = train(natural, COLUMNS, replace(QUICK, class_weight=10.0))
-    assert mean_probability(model, natural, calibrated=False) == pytest.approx(
-        model.metrics["base_rate"], rel=0.2
-    )
+    assert mean_probability(model, natural, calibrated=False) == pytest.approx(model.metrics["base_rate"], rel=0.2)
 
 
 def test_best_epoch_is_kept_when_training_goes_on_too_long(natural: Path) -> None:

@@ -49,8 +49,7 @@ def test_columns_keep_their_own_embedding_of_one_index() -> None:
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     first, second, other = (
-        build_scorer(Architecture(), ENCODING, seed).get_layer("hidden").get_weights()[0]
-        for seed in (1, 1, 2)
+        build_scorer(Architecture(), ENCODING, seed).get_layer("hidden").get_weights()[0] for seed in (1, 1, 2)
     )
     assert (first == second).all()
     assert not (first == other).all()

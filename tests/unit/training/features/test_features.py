@@ -26,9 +26,7 @@ def snapshots(root: Path, rows: list[Row], cutoff: datetime = CUTOFF) -> dict[st
     for _ in write_snapshots(paths, [cutoff], memory_limit="500MB"):
         pass
     tables = {v.name: pq.read_table(snapshot_path(paths, v.name, cutoff)).to_pylist() for v in VIEWS}
-    return {
-        name: {row.get("user_id") or row["item_id"]: row for row in rows} for name, rows in tables.items()
-    }
+    return {name: {row.get("user_id") or row["item_id"]: row for row in rows} for name, rows in tables.items()}
 
 
 def test_a_users_orders_are_counted_by_window(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 from feature_repo.paths import write_json
 
 
+SHOP = ["--users", "200000", "--items", "50000", "--dirty", "0.01"]
+
+
 def measure(name: str, arguments: list[str]) -> dict[str, Any]:
     """Run one `shoprank` command and return its seconds and peak resident memory in MiB."""
     began = time.perf_counter()
@@ -37,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log, data = f"{folder}/events.csv", f"{folder}/data"
         steps = [
-            measure("synthesize", ["synthesize", "--out", log, "--events", str(options.events), "--users", "200000", "--items", "50000", "--dirty", "0.01"]),
+            measure("synthesize", ["synthesize", "--out", log, "--events", str(options.events), *SHOP]),
             measure("ingest", ["ingest", "--source", "shoplog", "--file", log, "--data", data]),
             measure("features", ["features", "--data", data, "--train-weeks", "4"]),
         ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +14,14 @@ from feast import FeatureStore
 from feast.errors import FeastObjectNotFoundException
 from feast.repo_config import RepoConfig
 
-from feature_repo import views
-from feature_repo.paths import DataPaths
+from feature_repo import schema, views
+from feature_repo.paths import DataPaths, write_json
 from shoprank.bundle import Manifest, versions
-from shoprank.errors import FeatureStoreError
+from shoprank.errors import FeatureStoreError, UserError
 
 REPO = Path(__file__).resolve().parent
+VIEWS = ("user_features", "user_history", "item_features")
+MATERIALIZED = "materialized.json"
 
 
 def service_name(model: str, version: int) -> str:
@@ -78,9 +82,29 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
 
 
 def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO) -> Iterator[str]:
-    """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in."""
+    """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
+
+    An interrupted load can be run again. Raises FeatureStoreError where the repository is not applied, UserError where
+    there is no such snapshot.
+    """
     store = applied_store(paths, repo)
     moment = cutoff.replace(tzinfo=UTC)
-    for name in ("user_features", "user_history", "item_features"):
+    mark = paths.feast / MATERIALIZED
+    mark.unlink(missing_ok=True)
+    for name in VIEWS:
+        if not (file := paths.features / name / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet").is_file():
+            raise UserError(f"{file}: no snapshot of {cutoff}; run `shoprank features` first")
         store.materialize(start_date=moment, end_date=moment, feature_views=[name])
         yield name
+    write_json(mark, {"key": _snapshot_key(paths, cutoff)})
+
+
+def is_materialized(paths: DataPaths, cutoff: datetime) -> bool:
+    """Whether the last materialization that ended was of the snapshots of `cutoff` as they are now."""
+    mark = paths.feast / MATERIALIZED
+    return mark.is_file() and bool(json.loads(mark.read_text())["key"] == _snapshot_key(paths, cutoff))
+
+
+def _snapshot_key(paths: DataPaths, cutoff: datetime) -> str:
+    events = paths.quality.read_bytes() if paths.quality.is_file() else b""
+    return hashlib.sha256(events + f"{cutoff} {schema.schema_hash()}".encode()).hexdigest()

@@ -77,7 +77,7 @@ class ItemRows:
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What the model reads: numeric float32 (n, len(NUMERIC)) with NaN for missing, categorical int64 (n, len(CATEGORICAL))."""
+    """The model's input: numeric float32 (n, len(NUMERIC)), NaN if missing; categorical int64 (n, len(CATEGORICAL))."""
 
     numeric: F32
     categorical: I64
@@ -115,11 +115,11 @@ def _affinity(values: Mapping[str, Any], level: str) -> Affinity:
     return Affinity(**arrays)
 
 
-def item_rows(columns: Mapping[str, Sequence[Any]], count: int) -> ItemRows:
+def item_rows(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], count: int) -> ItemRows:
     """Parse feature columns of `count` items (an absent column is missing throughout) into arrays."""
 
     def block(features: tuple[schema.Feature, ...], dtype: type, missing: float) -> npt.NDArray[Any]:
-        out = np.full((count, len(features)), missing, dtype)
+        out: npt.NDArray[Any] = np.full((count, len(features)), missing, dtype)
         for j, feature in enumerate(features):
             values = columns.get(feature.name)
             if values is None:
@@ -143,7 +143,7 @@ def assemble(user: UserRow, items: ItemRows, time: int) -> ModelInput:
     Returns numeric (n, len(NUMERIC)) and categorical (n, len(CATEGORICAL)).
     """
     n = len(items)
-    numeric = np.empty((n, len(schema.NUMERIC)), np.float32)
+    numeric: F32 = np.empty((n, len(schema.NUMERIC)), np.float32)
     at = 0
     for block in (
         user.numbers,
@@ -165,7 +165,7 @@ def pair_features(user: UserRow, items: ItemRows, time: int) -> list[F32]:
     """User × item features at `time`: one (n, 10) block a level, then the (n, 8) cross block."""
     lines = user.numbers[_USER["user_purchases"]]
     orders = user.numbers[_USER["user_orders"]]
-    elapsed = (time - user.as_of) / DAY if user.as_of else 0.0
+    elapsed = max(0.0, (time - user.as_of) / DAY) if user.as_of else 0.0
     blocks = [
         _affinity_features(affinity, items.keys[:, j], time, elapsed, lines, orders)
         for j, affinity in enumerate(user.affinities)

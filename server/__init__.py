@@ -1,0 +1,1 @@
+"""The gRPC process: reads features from Feast's online store, runs ONNX Runtime, ranks."""

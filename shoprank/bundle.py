@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 CURRENT = "current"
 FORMAT = 1
+VERSION = re.compile(r"[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def versions(repository: Path, model: str) -> list[int]:
     directory = repository / model
     if not directory.is_dir():
         return []
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdecimal() and (p / MANIFEST).is_file())
+    return sorted(int(p.name) for p in directory.iterdir() if VERSION.fullmatch(p.name) and (p / MANIFEST).is_file())
 
 
 def current(repository: Path, model: str) -> Path:

@@ -26,12 +26,12 @@ class FieldViolation:
     description: str
 
 
-class InvalidRequest(UserError):
+class InvalidRequest(UserError):  # noqa: N818  (named as gRPC clients know it)
     """A request with one or more bad fields; every one of them is listed."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         self.violations = tuple(violations)
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in self.violations))
+        super().__init__("; ".join(f"{v.field} {v.description}" for v in self.violations))
 
 
 class BundleError(ShoprankError):
@@ -40,3 +40,11 @@ class BundleError(ShoprankError):
 
 class FeatureStoreError(ShoprankError):
     """The feature store is away, not applied, or of another schema."""
+
+
+class ServerError(ShoprankError):
+    """The server could not answer; `code` is the name of the gRPC status code, such as UNAVAILABLE."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(f"{code}: {message}")

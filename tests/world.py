@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ EVENT_SCHEMA = pa.schema(
 
 def event(
     user: str, item: str, at: datetime, kind: str = "purchase", price: float = 2.0, session: str | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """One canonical event."""
     return {
         "event_id": f"{user}-{item}-{at.isoformat()}-{kind}",
@@ -54,7 +55,7 @@ def event(
     }
 
 
-def events(seed: int = 0) -> list[dict[str, object]]:
+def events(seed: int = 0) -> list[dict[str, Any]]:
     """Orders of every user, weekly or so, of favourites and of popular items; views before some of them."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -79,7 +80,7 @@ def events(seed: int = 0) -> list[dict[str, object]]:
     return rows
 
 
-def write_world(root: Path, rows: list[dict[str, object]]) -> DataPaths:
+def write_world(root: Path, rows: list[dict[str, Any]]) -> DataPaths:
     """The files an ingest leaves behind, holding `rows`."""
     paths = DataPaths(root)
     paths.events.mkdir(parents=True, exist_ok=True)

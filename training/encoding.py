@@ -22,6 +22,8 @@ CLIP = 5.0
 HEAVY_TAIL = 8.0
 SAMPLE_ROWS = 200_000
 MAX_VOCABULARY = 50_000
+SMALLEST = 1e-30
+"""The narrowest range of a column whose reciprocal float32 still holds with room to spare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,8 @@ def fit_vocabulary(counts: list[Counter[Any]], columns: Columns, min_count: int)
 
 
 def fit_normalization(sample: F32) -> Normalization:
-    """Fit on `sample`, float32 (n, F) with NaN for missing. Constant and empty columns come out as 0
-    throughout.
+    """Fit on `sample`, float32 (n, F) with NaN for missing. Constant and empty columns come out as 0, whatever
+    they hold later: their weights are never trained.
     """
     width = sample.shape[1]
     start, rate, mirror = np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32)
@@ -163,14 +165,14 @@ def fit_normalization(sample: F32) -> Normalization:
 def _shape(column: F32) -> tuple[float, float, float]:
     """Start, rate and mirror of one column."""
     x = column[np.isfinite(column)].astype(np.float64)
-    if not len(x) or x.min() == x.max():
-        return 0.0, 1.0, 0.0
+    if not len(x) or x.max() - x.min() < SMALLEST:
+        return 0.0, SMALLEST, 0.0
     low, high = x.min(), x.max()
     heavy = max(high - x.mean(), x.mean() - low) > HEAVY_TAIL * x.std()
     if heavy and low < 0 < high:
-        typical = float(np.median(np.abs(x[x != 0])))
+        typical = max(float(np.median(np.abs(x[x != 0]))), SMALLEST)
         return -typical, 1 / typical, 1 / typical
-    size = float(np.median(x[x > low] - low)) if heavy else float(high - low)
+    size = max(float(np.median(x[x > low] - low)), SMALLEST) if heavy else float(high - low)
     return float(low - size), 1 / size, 0.0
 
 

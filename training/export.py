@@ -63,14 +63,14 @@ def export_bundle(
             f"{len(test)} test rows, more than {TOLERANCE:.0e}; the bundle was not written"
         )
     home = repository / identity.model
-    home.mkdir(parents=True, exist_ok=True)
+    number = max(bundle.versions(repository, identity.model), default=0) + 1
     staged = home / f".staged.{os.getpid()}"
+    shutil.rmtree(staged, ignore_errors=True)
     try:
-        staged.mkdir()
+        staged.mkdir(parents=True)
         onnx.save(graph, staged / bundle.MODEL)
         answers: dict[str, Any] = golden(trained.encoding, session, test)
         np.savez(staged / bundle.GOLDEN, **answers)
-        number = max(bundle.versions(repository, identity.model), default=0) + 1
         (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
         sync(staged)
         staged.rename(home / str(number))

@@ -192,6 +192,7 @@ def fit(
         epochs=settings.epochs,
         validation_data=feeds.validation(validation),
         callbacks=[stop, _Steps(progress, steps, settings.epochs)],
+        shuffle=False,
         verbose=0,
     ).history
     progress("train", steps * settings.epochs, steps * settings.epochs)

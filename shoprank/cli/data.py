@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoprank.cli.app import app
+from shoprank.cli.console import stderr, stdout
 from shoprank.cli.options import DataDir
 from shoprank.errors import UserError
 
@@ -43,7 +43,7 @@ def ingest(
 
     paths = DataPaths(data)
     reader = _source(source, file or [], map_file)
-    with Progress(console=_stderr(), transient=True) as progress:
+    with Progress(console=stderr(), transient=True) as progress:
         task = progress.add_task("ingest")
 
         def stage(name: str, done: int, total: int) -> None:
@@ -52,8 +52,8 @@ def ingest(
         report = run(reader, paths, until, memory_limit, stage)
     _print(report)
     print(
-        f"ingest: {report.rows_kept:,} of {report.rows_read:,} events of {report.users:,} users kept in {paths.events}; "
-        f"the rest, with reasons, in {paths.rejected}"
+        f"ingest: {report.rows_kept:,} of {report.rows_read:,} events of {report.users:,} users "
+        f"kept in {paths.events}; the rest, with reasons, in {paths.rejected}"
     )
 
 
@@ -72,7 +72,10 @@ def synthesize(
 
     from training.synthetic import Shop, write_shop_log
 
-    with Progress(console=_stderr(), transient=True) as progress:
+    if out.is_dir():
+        raise UserError(f"--out {out}: a folder, not a file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Progress(console=stderr(), transient=True) as progress:
         task = progress.add_task("synthesize", total=events)
         written = write_shop_log(
             out, events, Shop(users, items, days), seed, dirty, lambda n: progress.update(task, completed=n)
@@ -97,7 +100,6 @@ def _source(name: SourceName, files: list[str], map_file: Path | None) -> Source
 
 
 def _print(report: QualityReport) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     rows = Table("rows", "count", title=f"data quality of {report.source}")
@@ -112,11 +114,4 @@ def _print(report: QualityReport) -> None:
         low, high = report.ranges.get(name, ["–", "–"])
         missing = report.null_rates.get(name)
         columns.add_row(name, str(low), str(high), "–" if missing is None else f"{missing:.2%}")
-    console = Console()
-    console.print(rows, columns)
-
-
-def _stderr():  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console(file=sys.stderr)
+    stdout().print(rows, columns)

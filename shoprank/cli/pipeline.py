@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import sys
-import warnings
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +9,8 @@ from typing import Annotated
 import typer
 
 from shoprank.cli.app import app
+from shoprank.cli.console import quiet, stderr, stdout
 from shoprank.cli.options import DataDir, ModelName, ModelRepository
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the chatter of Feast and its libraries off the terminal; errors still come through as exceptions."""
-    logging.getLogger("feast").setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 @app.command()
@@ -52,7 +34,7 @@ def features(
     schedule = plan(*event_range(paths), test_cutoff, train_weeks)
     files = write_snapshots(paths, schedule.cutoffs, memory_limit)
     total = len(schedule.cutoffs) * len(VIEWS)
-    for _ in track(files, "features", total=total, console=_console()):
+    for _ in track(files, "features", total=total, console=stderr()):
         pass
     schedule.write(paths)
     print(f"features: {total} snapshots of {len(schedule.cutoffs)} weeks in {paths.features}")
@@ -87,7 +69,7 @@ def dataset(
     schedule = Schedule.read(paths)
     total = len(shards(schedule, Sampling()))
     rows: dict[str, int] = {}
-    console = _console()
+    console = stderr()
     with quiet():
         for path, count in track(build(paths, schedule, seed=seed), "dataset", total=total, console=console):
             rows[path.parent.name] = rows.get(path.parent.name, 0) + count
@@ -111,7 +93,7 @@ def materialize(
 
     paths = DataPaths(data)
     moment = cutoff or Schedule.read(paths).serving
-    console = _console()
+    console = stderr()
     with quiet():
         views = list(track(load(paths, moment), "materialize", total=3, console=console))
     print(f"materialize: {', '.join(views)} as of {moment} in {paths.feast}")
@@ -126,7 +108,6 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the baselines and the balanced sample.")] = 0,
 ) -> None:
     """Hold the active model against its baselines on the test week; writes one JSON and one HTML page."""
-    from rich.console import Console
     from rich.table import Table
 
     from feature_repo.paths import DataPaths
@@ -135,7 +116,7 @@ def evaluate(
 
     paths = DataPaths(data)
     folder = out or paths.evaluation
-    with _console().status("evaluating") as status:
+    with stderr().status("evaluating") as status:
         result = run(paths, model_repository, model, folder, seed, lambda name: status.update(name))
     table = Table(
         "contender", "ROC AUC", "PR AUC", "log loss", "ECE / base", "balanced acc.", "NDCG@10", "Recall@10",
@@ -143,11 +124,5 @@ def evaluate(
     )  # fmt: skip
     for row in summary(result):
         table.add_row(*row)
-    Console().print(table)
+    stdout().print(table)
     print(f"evaluate: {folder / 'evaluation.json'} and {folder / 'evaluation.html'}")
-
-
-def _console():  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console(file=sys.stderr)

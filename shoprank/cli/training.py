@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoprank.cli.app import app
+from shoprank.cli.console import progress, stdout
 from shoprank.cli.options import DataDir, ModelName, ModelRepository
 from shoprank.errors import UserError
 
 if TYPE_CHECKING:
-    from training.fit import Progress, Settings
+    from training.fit import Settings
 
     SettingsChange = Callable[[Settings], Settings]
 
@@ -49,7 +49,7 @@ def train(
     id_columns: Annotated[str | None, typer.Option(help="With --table: columns to leave out, a,b.")] = None,
 ) -> None:
     """Train, calibrate, evaluate and export a model, and make it the active version."""
-    _calm_tensorflow()
+    _import_tensorflow_quietly()
 
     def adjusted(settings: Settings) -> Settings:
         return replace(
@@ -70,10 +70,10 @@ def train(
         from training.table.train import settings_for, train_table
 
         ids = [name for name in (id_columns or "").split(",") if name]
-        with _progress() as progress:
+        with progress() as tell:
             made = train_table(
                 table, label, model_repository, model, time_column, ids, positive,
-                lambda rows: adjusted(settings_for(rows)), progress,
+                lambda rows: adjusted(settings_for(rows)), tell,
             )  # fmt: skip
         for note in made.notes:
             print(note)
@@ -84,17 +84,19 @@ def train(
 def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
+    from training.dataset.build import built_key
     from training.export import Identity, export_bundle
     from training.fit import Settings
     from training.fit import train as fit_and_evaluate
     from training.shards import RANKING, Split
 
-    dataset = DataPaths(data).dataset
-    with _progress() as progress:
-        trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), progress)
+    paths = DataPaths(data)
+    dataset = paths.dataset
+    with progress() as tell:
+        trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)
-        identity = Identity(model, "ranking", service_name)
-        bundle = export_bundle(trained, test, repository, identity, progress)
+        identity = Identity(model, "ranking", service_name, notes={"dataset": built_key(paths)})
+        bundle = export_bundle(trained, test, repository, identity, tell)
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")
 
@@ -105,36 +107,25 @@ def _refuse_table_options(**options: str | None) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value}: only with --table")
 
 
-def _calm_tensorflow() -> None:
-    """Keep TensorFlow's start-up messages off the terminal; must run before it is imported."""
+def _import_tensorflow_quietly() -> None:
+    """Import TensorFlow with the process's standard error closed to it: its start-up messages heed no setting."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
     warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A progress bar a stage of the work."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True)) as bars:
-        stages: dict[str, object] = {}
-
-        def tell(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield tell
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _print_metrics(models: dict[str, dict[str, float]]) -> None:
     """Test metrics, a column a model."""
-    from rich.console import Console
     from rich.table import Table
 
     shown = Table("test set", *models)
     for name in next(iter(models.values())):
         shown.add_row(name, *(f"{m[name]:,.5g}" if abs(m[name]) < 1e4 else f"{m[name]:,.0f}" for m in models.values()))
-    Console().print(shown)
+    stdout().print(shown)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def test_labels_say_what_was_bought_in_the_seven_days_after(dataset: Shop) -> No
     bought: dict[tuple[str, str], list[int]] = {}
     for e in events():
         if e["event_type"] == "purchase":
-            bought.setdefault((str(e["user_id"]), str(e["item_id"])), []).append(epoch(e["event_time"]))  # type: ignore[arg-type]
+            bought.setdefault((str(e["user_id"]), str(e["item_id"])), []).append(epoch(e["event_time"]))
     for split in ("train", "validation", "test"):
         rows = frame(dataset, split)
         expected = [
@@ -97,12 +98,12 @@ def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(da
     before = sorted(dataset.paths.dataset.glob("*/*.parquet"))
     running = build(dataset.paths, dataset.schedule)
     next(running)
-    running.close()
+    del running
     assert sorted(dataset.paths.dataset.glob("*/*.parquet")) == before
     assert len(list(build(dataset.paths, dataset.schedule))) == len(before)
 
 
-def test_a_repository_that_is_not_applied_is_named(dataset: Shop, tmp_path: object) -> None:
+def test_a_repository_that_is_not_applied_is_named(dataset: Shop, tmp_path: Path) -> None:
     from dataclasses import replace
 
     bare = replace(dataset.paths, root=tmp_path)

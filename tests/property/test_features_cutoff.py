@@ -17,7 +17,7 @@ from training.features.inputs import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Inputs, k
 from training.features.snapshots import VIEWS, snapshot
 
 CUTOFF = datetime(2024, 3, 4)
-PAST = [r for r in events() if r["event_time"] < CUTOFF]  # type: ignore[operator]
+PAST = [r for r in events() if r["event_time"] < CUTOFF]
 
 later = st.timedeltas(timedelta(0), timedelta(days=400))
 planted = st.lists(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from training.dataset.sampling import NATURAL, Pairs, Sampling, draw
 from training.schedule import HORIZON, WEEK, Schedule
 
 ROWS_A_BATCH = 50_000
+DESCRIPTION = "dataset.json"
 
 SHARD_SCHEMA = pa.schema(
     [
@@ -65,6 +68,20 @@ def shards(schedule: Schedule, sampling: Sampling) -> list[Shard]:
     return [*train, *validation, Shard("test", schedule.test, NATURAL, timedelta(0))]
 
 
+def dataset_key(paths: DataPaths, schedule: Schedule, sampling: Sampling, seed: int) -> str:
+    """What a dataset is made of, as one hash (hex): it changes with the events, the schedule, the features, the
+    sampling or the seed."""
+    events = json.loads(paths.quality.read_text())
+    parts = [events, asdict(schedule), asdict(sampling), seed, schema.schema_hash()]
+    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()
+
+
+def built_key(paths: DataPaths) -> str:
+    """The key of the dataset there is; empty where there is none."""
+    path = paths.dataset / DESCRIPTION
+    return str(json.loads(path.read_text())["key"]) if path.is_file() else ""
+
+
 def build(
     paths: DataPaths, schedule: Schedule, sampling: Sampling | None = None, seed: int = 0
 ) -> Iterator[tuple[Path, int]]:
@@ -73,6 +90,7 @@ def build(
     Raises FeatureStoreError where the feature repository is not applied.
     """
     store = applied_store(paths)
+    key = dataset_key(paths, schedule, sampling or Sampling(), seed)
     users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())
     items = pq.read_table(paths.items, columns=["item_id"])["item_id"].to_pylist()
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
@@ -86,7 +104,7 @@ def build(
                 writer.write_batch(batch)
                 rows += batch.num_rows
         yield shard.path(paths.dataset), rows
-    write_json(staged / "dataset.json", {"seed": seed, "schema_hash": schema.schema_hash()})
+    write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
 
@@ -97,7 +115,7 @@ def _batches(
     rng = np.random.default_rng([seed, epoch(shard.cutoff)])
     later = rng.integers(0, int(shard.spread.total_seconds()) + 1, len(users)) * (rng.random(len(users)) < 0.5)
     times = epoch(shard.cutoff) + later
-    rows = users_at(store, users, [datetime.utcfromtimestamp(t) for t in times])
+    rows = users_at(store, users, [datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in times])
     catalogue = catalogue_at(store, items, shard.cutoff)
     popular = catalogue.popular(shard.sampling.popular)
     purchases = Purchases(paths, shard.cutoff, shard.cutoff + shard.spread + HORIZON)

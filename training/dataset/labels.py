@@ -47,7 +47,7 @@ def epoch(moment: datetime) -> int:
 
 
 def truth(paths: DataPaths, start: datetime, window: timedelta) -> dict[str, frozenset[str]]:
-    """The distinct items each user bought in [start, start + window), naive UTC; users who bought nothing are absent."""
+    """Distinct items each user bought in [start, start + window), naive UTC; users who bought nothing are absent."""
     with duckdb.connect() as connection:
         rows = connection.execute(
             """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Slates:
         """The k items of highest score for each user, best first; equal scores keep their order."""
         bounds: npt.NDArray[np.intp] = self._bounds  # type: ignore[attr-defined]
         best = {}
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             order = np.argsort(-scores[start:stop], kind="stable")[:k]
             best[str(self.users[start])] = self.items[start:stop][order]
         return best

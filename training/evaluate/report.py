@@ -17,7 +17,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 matplotlib.use("Agg")
 
-Label = npt.NDArray[np.int8]
+Label = npt.NDArray[np.float32]
 Scores = dict[str, npt.NDArray[np.float64]]
 BINS = 20
 COLOURS = ("#0b6e4f", "#c8553d", "#5b6c8f", "#b08900", "#7a5195", "#888888")

@@ -126,14 +126,14 @@ def onnx_scorer(bundle: Path) -> Scorer:
     return score
 
 
-def _score(test: Split, contenders: list[Contender]) -> tuple[npt.NDArray[np.int8], dict[str, Any]]:
+def _score(test: Split, contenders: list[Contender]) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     labels: list[Any] = []
     parts: dict[str, list[Any]] = {c.name: [] for c in contenders}
     for block in test.blocks():
         labels.append(block.label)
         for contender in contenders:
             parts[contender.name].append(contender.score(block))
-    return np.concatenate(labels).astype(np.int8), {name: np.concatenate(p) for name, p in parts.items()}
+    return np.concatenate(labels), {name: np.concatenate(p) for name, p in parts.items()}
 
 
 def _rank(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _rank(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any])
     return {c.name: ranking_metrics(slates.top(scores[c.name], max(KS)), wanted, KS) for c in contenders}
 
 
-def _describe(paths: DataPaths, label: npt.NDArray[np.int8]) -> dict[str, Any]:
+def _describe(paths: DataPaths, label: npt.NDArray[np.float32]) -> dict[str, Any]:
     schedule = Schedule.read(paths)
     return {
         "cutoff": schedule.test.isoformat(),
@@ -156,7 +156,7 @@ def _describe(paths: DataPaths, label: npt.NDArray[np.int8]) -> dict[str, Any]:
 
 
 def summary(result: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Rows for a table on the terminal: contender, ROC AUC, PR AUC, log loss, ECE/base rate, balanced accuracy, NDCG@10, Recall@10."""
+    """Rows for a table: contender, ROC AUC, PR AUC, log loss, ECE/base rate, balanced accuracy, NDCG@10, Recall@10."""
     for name, ranking in result["ranking"].items():
         scored = result["classification"].get(name)
         yield (

@@ -38,7 +38,9 @@ class CompleteJourney:
 
     def items_query(self) -> str:
         """The product catalogue, with a readable name: type, size, brand."""
-        title = "array_to_string(list_transform(string_split(lower(coalesce(product_type, product_category, department, 'product ' || product_id)), ' '), lambda w: upper(w[1:1]) || w[2:]), ' ')"
+        words = "lower(coalesce(product_type, product_category, department, 'product ' || product_id))"
+        capitalized = f"list_transform(string_split({words}, ' '), lambda w: upper(w[1:1]) || w[2:])"
+        title = f"array_to_string({capitalized}, ' ')"
         name = f"{title} || coalesce(', ' || lower(package_size), '') || coalesce(' (' || brand || ')', '')"
         return (
             f"select cast(product_id as varchar) as item_id, {name} as name, department, product_category as category, "

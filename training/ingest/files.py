@@ -6,14 +6,16 @@ import csv
 import glob
 import gzip
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
-from training.ingest.source import listed, literal
+from training.ingest.source import identifier, listed, literal
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -22,7 +24,9 @@ def expand(patterns: Sequence[str]) -> list[Path]:
         raise UserError("no file given; name one with --file")
     found: list[Path] = []
     for pattern in patterns:
-        matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+        magic = glob.has_magic(pattern) and not Path(pattern).exists()
+        # Path.glob takes no absolute pattern.
+        matches = sorted(glob.glob(pattern, recursive=True)) if magic else [pattern]  # noqa: PTH207
         if not matches:
             raise UserError(f"{pattern}: no file matches")
         found.extend(map(Path, matches))
@@ -36,18 +40,47 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     return found
 
 
-def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str]) -> str:
-    """A table function over one file whose columns are text (CSV) or typed (Parquet).
+def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str], strict: bool = False) -> str:
+    """The name of a view of one file whose columns are text (CSV) or typed (Parquet).
 
+    strict: reading a malformed line is an error; otherwise the line is set aside in DuckDB's table reject_errors.
     Raises UserError where the file cannot be read or lacks one of `needed`, naming the columns there are.
     """
-    if path.name.endswith((".parquet", ".pq")):
+    if is_parquet(path):
         names, function = _parquet(connection, path)
     else:
-        names, function = _csv(path)
+        names = header(path)
+        function = _csv(path, names, strict)
     if missing := [n for n in needed if n not in names]:
         raise UserError(f"{path}: no column {listed(missing)}; the file has {listed(names)}")
-    return function
+    view = identifier(str(path))
+    connection.execute(f"create or replace view {view} as select * from {function}")
+    return view
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the name says Parquet; everything else is read as CSV."""
+    return path.name.endswith((".parquet", ".pq"))
+
+
+def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> list[tuple[int, str]]:
+    """Put a copy of the CSV file `path` behind its view, without the lines that leave a quote open.
+
+    One such line would otherwise swallow the lines after it. In the copy every event is one line, and every line ends
+    alike. Returns number and text of the lines left out.
+    """
+    broken = []
+    with opened(path) as source, copy.open("wb") as target:
+        for number, line in enumerate(source, 1):
+            text = line.rstrip(b"\r\n")
+            if text.count(b'"') % 2:
+                broken.append((number, text.decode(errors="replace")))
+                text = b""
+            target.write(text + b"\n")
+    connection.execute(
+        f"create or replace view {identifier(str(path))} as select * from {_csv(copy, header(path), strict=False)}"
+    )
+    return broken
 
 
 def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str]:
@@ -59,25 +92,40 @@ def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str
     return [row[0] for row in described], function
 
 
-def _csv(path: Path) -> tuple[list[str], str]:
-    names = header(path)
+def _csv(path: Path, names: Sequence[str], strict: bool) -> str:
     columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in names)
-    options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, store_rejects = true"
-    return names, f"read_csv({literal(str(path))}, {options}, columns = {{{columns}}})"
+    options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false"
+    if not strict:
+        options += ", store_rejects = true"
+    return f"read_csv({literal(str(path))}, {options}, columns = {{{columns}}})"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked where its name ends in .gz."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield file  # type: ignore[misc]
 
 
 def header(path: Path) -> list[str]:
-    """Column names of a CSV file. Raises UserError where it has none, repeats one, or is not UTF-8."""
+    """Column names of a CSV file; a column without one is called after its place, as in `column0`.
+
+    Raises UserError where there are none, one is repeated (case aside), or the line is not UTF-8.
+    """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             line = file.readline(1 << 20).decode("utf-8-sig")
+        names = [n.strip() for n in next(csv.reader(io.StringIO(line)), [])]
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, line 1: not UTF-8: {error.reason} at byte {error.start}") from error
-    names = [n.strip() for n in next(csv.reader(io.StringIO(line)), [])]
+    except csv.Error as error:
+        raise UserError(f"{path}, line 1: not a line of column names: {error}") from error
     if not any(names):
         raise UserError(f"{path}, line 1: no column names")
-    if repeated := sorted({n for n in names if names.count(n) > 1}):
+    names = [name or f"column{place}" for place, name in enumerate(names)]
+    folded = [n.casefold() for n in names]
+    if repeated := sorted({n for n in names if folded.count(n.casefold()) > 1}):
         raise UserError(f"{path}, line 1: column {listed(repeated)} appears more than once")
     return names

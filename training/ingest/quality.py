@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -19,7 +20,7 @@ NULLABLE = ("quantity", "price", "discount", "session_id", "channel", "query")
 class QualityReport:
     """Counts of rows read, kept and rejected by reason; ranges and null rates of the rows kept.
 
-    fingerprint: changes when any kept event does; the features are computed again then.
+    fingerprint: changes when any kept event, item or user does; the features are computed again then.
     """
 
     source: str
@@ -42,17 +43,21 @@ class QualityReport:
 
 
 def measure(
-    connection: DuckDBPyConnection, events: str, source: str, files: list[str], read: int, rejected: dict[str, int]
+    connection: DuckDBPyConnection,
+    events: str,
+    side_tables: Sequence[str],
+    source: str,
+    files: list[str],
+    read: int,
+    rejected: dict[str, int],
 ) -> QualityReport:
-    """Measure the kept events, a table function over their Parquet files."""
+    """Measure the kept events. `events` and `side_tables` (items, users) are table functions over Parquet files."""
     ranges = ", ".join(f"min({c}), max({c})" for c in RANGES)
     nulls = ", ".join(f"avg(({c} is null)::int)" for c in NULLABLE)
     (row,) = connection.execute(
-        f"select count(*), count(distinct user_id), count(distinct item_id), "
-        f"bit_xor(hash(event_id, user_id, item_id, event_time, event_type, quantity, price, discount)), "
-        f"{ranges}, {nulls} from {events}"
+        f"select count(*), count(distinct user_id), count(distinct item_id), {ranges}, {nulls} from {events}"
     ).fetchall()
-    kept, users, items, fingerprint, *rest = row
+    kept, users, items, *rest = row
     spans, rates = rest[: 2 * len(RANGES)], rest[2 * len(RANGES) :]
     by_type = connection.execute(f"select event_type, count(*) from {events} group by 1 order by 2 desc").fetchall()
     return QualityReport(
@@ -71,8 +76,14 @@ def measure(
             for j, name in enumerate(RANGES)
         },
         null_rates={name: round(rate, 6) for name, rate in zip(NULLABLE, rates, strict=True)},
-        fingerprint=f"{fingerprint:016x}-{kept}",
+        fingerprint="-".join(_fingerprint(connection, table) for table in (events, *side_tables)),
     )
+
+
+def _fingerprint(connection: DuckDBPyConnection, table: str) -> str:
+    """A hash of the rows, whatever their order."""
+    (row,) = connection.execute(f"select sum(hash(rows)) from {table} as rows").fetchall()
+    return f"{int(row[0] or 0) % 2**64:016x}"
 
 
 def event_range(paths: DataPaths) -> tuple[datetime, datetime]:

@@ -13,17 +13,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import ShoprankError, UserError
 from training.ingest.clean import DUPLICATE, IDENTITY, MALFORMED, classified
+from training.ingest.files import confine_quotes
 from training.ingest.quality import QualityReport, measure
-from training.ingest.source import ITEM_COLUMNS, RAW_COLUMNS, USER_COLUMNS, Source, literal
+from training.ingest.source import ITEM_COLUMNS, RAW_COLUMNS, USER_COLUMNS, Part, Source, literal
 
 BUCKETS = 16
 KEY = "cast(md5_number_lower(item_id) & 9223372036854775807 as bigint)"
+SWALLOWING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = ("reason", "source", "row", *RAW_COLUMNS, "line_text")
+
+CANONICAL = {
+    "event_id": "coalesce(nullif(trim(event_id), ''), md5(concat_ws('|', source, row)))",
+    "event_time": "t_event_time",
+    "user_id": "trim(user_id)",
+    "item_id": "trim(item_id)",
+    "item_key": KEY.replace("item_id", "trim(item_id)"),
+    "event_type": "lower(trim(event_type))",
+    "quantity": "t_quantity",
+    "price": "t_price",
+    "discount": "t_discount",
+    **{name: f"nullif(trim({name}), '')" for name in ("session_id", "channel", "query")},
+}
+"""Each column of a clean event, from a usable row."""
 
 Stage = Callable[[str, int, int], None]
 """Is told what is being done, how many steps of it are done, and of how many."""
@@ -43,7 +60,10 @@ def ingest(
     """
     staged = paths.root / "ingest.tmp"
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    try:
+        staged.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{paths.root}: cannot be written: {error.strerror}") from error
     try:
         with _connect(staged, memory_limit) as connection:
             report = _run(source, DataPaths(staged), until or datetime.now(UTC).replace(tzinfo=None), connection, stage)
@@ -54,7 +74,10 @@ def ingest(
 
 
 def _connect(staged: Path, memory_limit: str) -> DuckDBPyConnection:
-    connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(staged / "spill")})
+    try:
+        connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(staged / "spill")})
+    except duckdb.ParserException as error:
+        raise UserError(f"memory limit {memory_limit!r}: not a size such as 500MB or 2GB") from error
     connection.execute("set timezone = 'UTC'")
     connection.execute("set enable_progress_bar = false")
     return connection
@@ -65,23 +88,20 @@ def _run(
 ) -> QualityReport:
     rows = out.root / "rows"
     files = _read(source, rows, until, connection, stage)
-    typed = f"read_parquet({literal(f'{rows}/*/*/*.parquet')}, hive_partitioning = true)"
-    (read,) = connection.execute(f"select count(*) from {typed}").fetchall()[0]
-    malformed = sum(1 for _ in (out.root / "malformed").glob("*.parquet")) and _count(
-        connection, f"{out.root}/malformed/*.parquet"
-    )
-    if not read + malformed:
+    read = _count(connection, rows, "*/*/*.parquet") + _count(connection, out.root, "malformed/*.parquet")
+    if not read:
         raise UserError(f"{', '.join(files)}: no rows")
     _deduplicate(rows, out, connection, stage)
-    rejected = _reject(rows, out, connection, stage, bool(malformed))
+    rejected = _reject(out, connection)
     events = f"read_parquet({literal(f'{out.events}/*.parquet')})"
     if not any(out.events.glob("*.parquet")):
         counts = ", ".join(f"{reason}: {n}" for reason, n in rejected.items())
-        raise UserError(f"{', '.join(files)}: no usable row among {read + malformed}; rejected: {counts}")
+        raise UserError(f"{', '.join(files)}: no usable row among {read}; rejected: {counts}")
     stage("items and users", 0, 1)
     _side_table(connection, events, source.items_query(), "item", ITEM_COLUMNS, out.items)
     _side_table(connection, events, source.users_query(), "user", USER_COLUMNS, out.users)
-    report = measure(connection, events, source.name, files, read + malformed, rejected)
+    side_tables = [f"read_parquet({literal(str(path))})" for path in (out.items, out.users)]
+    report = measure(connection, events, side_tables, source.name, files, read, rejected)
     if report.rows_kept + sum(rejected.values()) != report.rows_read:
         raise ShoprankError(
             f"ingest lost rows: {report.rows_read} read, {report.rows_kept} kept, {sum(rejected.values())} rejected"
@@ -94,50 +114,88 @@ def _run(
 def _read(source: Source, rows: Path, until: datetime, connection: DuckDBPyConnection, stage: Stage) -> list[str]:
     """First pass: every row of every file, typed, into `rows/part=N/bucket=M`; malformed lines beside."""
     files = []
-    malformed = rows.with_name("malformed")
-    malformed.mkdir()
+    (rows.with_name("malformed")).mkdir()
     for number, part in enumerate(source.parts(connection)):
         stage(f"reading {Path(part.name).name}", number, number + 1)
         numbered = f"select {literal(part.name)} as source, row_number() over () as row, * from ({part.query})"
-        bucketed = f"select *, coalesce(hash(user_id) % {BUCKETS}, 0) as bucket from ({classified(numbered, until)})"
-        folder = rows / f"part={number}"
-        folder.mkdir(parents=True)
-        try:
-            connection.execute(
-                f"copy ({bucketed}) to {literal(str(folder))} (format parquet, compression zstd, partition_by (bucket))"
-            )
-        except duckdb.InvalidInputException as error:
-            raise UserError(f"{part.name}: cannot be read: {str(error).splitlines()[0]}") from error
-        _keep_malformed(connection, part.name, malformed / f"{number}.parquet")
+        bucketed = (
+            f"select *, coalesce(hash(trim(user_id)) % {BUCKETS}, 0) as bucket from ({classified(numbered, until)})"
+        )
+        _read_part(
+            connection, part, bucketed, rows / f"part={number}", rows.with_name("malformed") / f"{number}.parquet"
+        )
         files.append(part.name)
     return files
 
 
-def _keep_malformed(connection: DuckDBPyConnection, name: str, path: Path) -> None:
-    tables = {row[0] for row in connection.execute("select table_name from duckdb_tables()").fetchall()}
-    if "reject_errors" not in tables:
-        return
-    connection.execute(
-        f"""
-        copy (
-            select '{MALFORMED}: ' || lower(any_value(error_type::varchar)) as reason, {literal(name)} as source,
-                   line::bigint as row, any_value(csv_line) as line_text
-            from reject_errors group by line having count(*) > 0
-        ) to {literal(str(path))} (format parquet)
-        """
-    )
-    connection.execute("drop table reject_errors")
+def _read_part(connection: DuckDBPyConnection, part: Part, query: str, rows: Path, malformed: Path) -> None:
+    """Write the rows of one file to buckets below `rows`; its malformed lines, if any, to the file `malformed`."""
+    copy = f"copy ({query}) to {literal(str(rows))} (format parquet, compression zstd, partition_by (bucket))"
+    rows.mkdir(parents=True)
+    failure = _try(connection, copy)
+    open_quotes: list[tuple[int, str]] = []
+    if part.csv and (isinstance(failure, duckdb.InvalidInputException) or _swallowed(connection)):
+        shutil.rmtree(rows)
+        rows.mkdir()
+        _forget_malformed(connection)
+        open_quotes = confine_quotes(connection, part.csv, rows.with_name(f"{rows.name}.csv"))
+        failure = _try(connection, copy)
+    if failure:
+        raise UserError(f"{part.name}: cannot be read: {str(failure).splitlines()[0]}") from failure
+    _keep_malformed(connection, part.name, open_quotes, malformed)
+
+
+def _try(connection: DuckDBPyConnection, query: str) -> duckdb.Error | None:
+    """Run a query over a given file; the error, where that is what is wrong."""
+    try:
+        connection.execute(query)
+    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+        return error
+    return None
+
+
+def _has_malformed(connection: DuckDBPyConnection) -> bool:
+    return bool(connection.execute("from duckdb_tables() where table_name = 'reject_errors'").fetchall())
+
+
+def _swallowed(connection: DuckDBPyConnection) -> bool:
+    """Whether a line left a quote open, so that the reader took later lines for a part of it."""
+    query = f"from reject_errors where error_type::varchar in {SWALLOWING} limit 1"
+    return _has_malformed(connection) and bool(connection.execute(query).fetchall())
+
+
+def _forget_malformed(connection: DuckDBPyConnection) -> None:
+    connection.execute("drop table if exists reject_errors")
     connection.execute("drop table if exists reject_scans")
-    if not _count(connection, str(path)):
-        path.unlink()
+
+
+def _keep_malformed(connection: DuckDBPyConnection, name: str, open_quotes: list[tuple[int, str]], path: Path) -> None:
+    """Write the lines the reader set aside, and those with an open quote, to `path`, if there are any."""
+    connection.execute("create or replace temp table malformed (reason varchar, row bigint, line_text varchar)")
+    if _has_malformed(connection):
+        connection.execute(
+            f"""
+            insert into malformed
+            select '{MALFORMED}: ' || lower(min(error_type::varchar)), line,
+                   ltrim(any_value(csv_line), chr(10) || chr(13))
+            from reject_errors group by line
+            """
+        )
+        _forget_malformed(connection)
+    if open_quotes:
+        lines = pa.table(dict(zip(("row", "line_text"), zip(*open_quotes, strict=True), strict=True)))
+        connection.register("open_quotes", lines)
+        connection.execute(f"insert into malformed select '{MALFORMED}: open quote', row, line_text from open_quotes")
+        connection.unregister("open_quotes")
+    if connection.execute("from malformed limit 1").fetchall():
+        _copy(connection, f"select reason, {literal(name)} as source, row, line_text from malformed order by row", path)
 
 
 def _deduplicate(rows: Path, out: DataPaths, connection: DuckDBPyConnection, stage: Stage) -> None:
     """Second pass: a bucket at a time, clean events to `events`, their exact duplicates to `duplicates`."""
     out.events.mkdir()
     (out.root / "duplicates").mkdir()
-    typed = {"event_time": "t_event_time", "quantity": "t_quantity", "price": "t_price", "discount": "t_discount"}
-    identity = ", ".join(typed.get(name, name) for name in IDENTITY)
+    identity = ", ".join(CANONICAL[name] for name in IDENTITY)
     for bucket in range(BUCKETS):
         stage("cleaning", bucket, BUCKETS)
         if not any(rows.glob(f"*/bucket={bucket}/*.parquet")):
@@ -164,35 +222,23 @@ def _deduplicate(rows: Path, out: DataPaths, connection: DuckDBPyConnection, sta
 
 
 def _copy_events(connection: DuckDBPyConnection, path: Path) -> None:
-    text = "nullif(trim({}), '')"
+    columns = ", ".join(f"{expression} as {name}" for name, expression in CANONICAL.items())
+    _copy(connection, f"select {columns} from kept where copy = 1 order by event_time, user_id, item_id", path)
+
+
+def _reject(out: DataPaths, connection: DuckDBPyConnection) -> dict[str, int]:
+    """Gather every rejected row in one Parquet file and count them by reason, the most frequent first."""
+    empty = ", ".join(f"null::{'bigint' if n == 'row' else 'varchar'} as {n}" for n in REJECTED_COLUMNS)
+    selects = [f"(select {empty} limit 0)"]
+    for pattern in ("rows/*/*/*.parquet", "duplicates/*.parquet", "malformed/*.parquet"):
+        if any(out.root.glob(pattern)):
+            files = f"read_parquet({literal(f'{out.root}/{pattern}')}, hive_partitioning = false)"
+            selects.append(f"(select * from {files} where reason is not null)")
     _copy(
         connection,
-        f"""
-        select coalesce({text.format("event_id")}, md5(concat_ws('|', source, row))) as event_id,
-               t_event_time as event_time, trim(user_id) as user_id, trim(item_id) as item_id,
-               {KEY.replace("item_id", "trim(item_id)")} as item_key, lower(trim(event_type)) as event_type,
-               t_quantity as quantity, t_price as price, t_discount as discount,
-               {text.format("session_id")} as session_id, {text.format("channel")} as channel,
-               {text.format("query")} as query
-        from kept where copy = 1 order by event_time, user_id, item_id
-        """,
-        path,
+        f"select {', '.join(REJECTED_COLUMNS)} from ({' union all by name '.join(selects)})",
+        out.rejected,
     )
-
-
-def _reject(
-    rows: Path, out: DataPaths, connection: DuckDBPyConnection, stage: Stage, malformed: bool
-) -> dict[str, int]:
-    """Gather every rejected row in one Parquet file and count them by reason, the most frequent first."""
-    parts = [f"read_parquet({literal(f'{rows}/*/*/*.parquet')}, hive_partitioning = false)"]
-    if any((out.root / "duplicates").glob("*.parquet")):
-        parts.append(f"read_parquet({literal(f'{out.root}/duplicates/*.parquet')})")
-    if malformed:
-        parts.append(f"read_parquet({literal(f'{out.root}/malformed/*.parquet')})")
-    selects = " union all by name ".join(f"(select * from {part} where reason is not null)" for part in parts)
-    empty = "select " + ", ".join(f"null::{'bigint' if n == 'row' else 'varchar'} as {n}" for n in REJECTED_COLUMNS)
-    query = f"select {', '.join(REJECTED_COLUMNS)} from ({empty} limit 0) union all by name ({selects})"
-    _copy(connection, f"select {', '.join(REJECTED_COLUMNS)} from ({query})", out.rejected)
     counts = connection.execute(
         f"select reason, count(*) from read_parquet({literal(str(out.rejected))}) group by 1 order by 2 desc, 1"
     ).fetchall()
@@ -200,28 +246,26 @@ def _reject(
 
 
 def _side_table(
-    connection: DuckDBPyConnection, events: str, query: str | None, kind: str, columns: tuple[str, ...], path: Path
+    connection: DuckDBPyConnection, events: str, known: str | None, kind: str, columns: tuple[str, ...], path: Path
 ) -> None:
     """The items or users table: everything the source describes (of users: who has events) and everything seen."""
     key = f"{kind}_id"
-    known = query or f"select distinct {key} from {events}"
+    known = known or f"select distinct {key} from {events}"
     described = {row[0] for row in connection.execute(f"describe {known}").fetchall()}
     attributes = ", ".join(
-        f"nullif(trim(known.{c}), '') as {c}" if c in described else f"null::varchar as {c}" for c in columns
+        f"nullif(max(trim({c})), '') as {c}" if c in described else f"null::varchar as {c}" for c in columns
     )
     join = "full join" if kind == "item" else "right join"
     item_key = f"{KEY} as item_key, " if kind == "item" else ""
-    _copy(
-        connection,
-        f"""
+    query = f"""
         select {key}, {item_key}* exclude ({key}) from (
-            select coalesce(seen.{key}, known.{key}) as {key}, {attributes}
-            from (select trim({key}) as {key}, * exclude ({key}) from ({known})) as known
+            select coalesce(seen.{key}, known.{key}) as {key}, known.* exclude ({key})
+            from (select trim({key}) as {key}, {attributes} from ({known}) group by all) as known
             {join} (select distinct {key} from {events}) as seen on known.{key} = seen.{key}
         ) where {key} is not null and {key} <> '' order by {key}
-        """,
-        path,
-    )
+        """
+    if failure := _try(connection, _copying(query, path)):
+        raise UserError(f"the {kind}s table cannot be read: {str(failure).splitlines()[0]}") from failure
     if kind == "item":
         (ids, keys) = connection.execute(
             f"select count(distinct item_id), count(distinct item_key) from read_parquet({literal(str(path))})"
@@ -231,17 +275,26 @@ def _side_table(
 
 
 def _copy(connection: DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(f"copy ({query}) to {literal(str(path))} (format parquet, compression zstd)")
+    connection.execute(_copying(query, path))
 
 
-def _count(connection: DuckDBPyConnection, pattern: str) -> int:
-    return int(connection.execute(f"select count(*) from read_parquet({literal(pattern)})").fetchall()[0][0])
+def _copying(query: str, path: Path) -> str:
+    return f"copy ({query}) to {literal(str(path))} (format parquet, compression zstd)"
+
+
+def _count(connection: DuckDBPyConnection, folder: Path, pattern: str) -> int:
+    if not any(folder.glob(pattern)):
+        return 0
+    return int(
+        connection.execute(f"select count(*) from read_parquet({literal(f'{folder}/{pattern}')})").fetchall()[0][0]
+    )
 
 
 def _put_in_place(staged: DataPaths, paths: DataPaths) -> None:
     """Swap the new files in; the quality report goes last, so what reads it finds the rest in place."""
     paths.quality.unlink(missing_ok=True)
-    shutil.rmtree(paths.events, ignore_errors=True)
+    if paths.events.exists():
+        paths.events.replace(staged.root / "events.old")
     staged.events.replace(paths.events)
     for name in ("items", "users", "rejected", "quality"):
         getattr(staged, name).replace(getattr(paths, name))

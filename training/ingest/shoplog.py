@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from duckdb import DuckDBPyConnection
 
-from training.ingest.files import expand, relation
+from training.ingest.files import expand, is_parquet, relation
 from training.ingest.source import Part, select_raw
 
 COLUMNS = (
@@ -45,7 +45,7 @@ class ShopLog:
         for path in self.files:
             table = relation(connection, path, COLUMNS)
             self._relations.append(table)
-            yield Part(str(path), select_raw(expressions, table))
+            yield Part(str(path), select_raw(expressions, table), None if is_parquet(path) else path)
 
     def items_query(self) -> str:
         """What the events say of each item; department is the first word of the category code."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from duckdb import DuckDBPyConnection
@@ -37,11 +38,12 @@ USER_COLUMNS = (
 class Part:
     """One file of a source: its name for messages, and a query that yields RAW_COLUMNS as text, in file order.
 
-    malformed: lines that the reader could not split into columns, filled while the query runs.
+    csv: the file, where it is CSV and so may hold lines that cannot be split into columns.
     """
 
     name: str
     query: str
+    csv: Path | None = None
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ from duckdb import DuckDBPyConnection
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoprank.errors import UserError
-from training.ingest.files import expand, relation
+from training.ingest.files import expand, is_parquet, relation
 from training.ingest.source import (
     ITEM_COLUMNS,
     RAW_COLUMNS,
@@ -51,9 +51,13 @@ class ColumnMap(BaseModel):
     def read(cls, path: Path) -> ColumnMap:
         """Parse the map. Raises UserError naming the file and each key that is wrong."""
         try:
-            column_map = cls.model_validate(tomllib.loads(path.read_text()))
+            column_map = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from error
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path}: not TOML: {error}") from error
         except ValidationError as error:
@@ -91,7 +95,7 @@ class MappedTable:
         """One part a file."""
         for key, table in (("item_id", self.map.items), ("user_id", self.map.users)):
             if table:
-                self._side[key] = self._side_query(connection, table, key)
+                self._side[key] = self._side_query(connection, table)
         expressions = {
             **{name: literal(value) for name, value in self.map.defaults.items()},
             **{name: identifier(column) for name, column in self.map.columns.items()},
@@ -99,8 +103,8 @@ class MappedTable:
         expressions["event_time"] = self._time(expressions["event_time"])
         expressions["event_type"] = self._event_type(expressions["event_type"])
         for path in self.files:
-            table = relation(connection, path, list(self.map.columns.values()))
-            yield Part(str(path), select_raw(expressions, table))
+            view = relation(connection, path, list(self.map.columns.values()))
+            yield Part(str(path), select_raw(expressions, view), None if is_parquet(path) else path)
 
     def items_query(self) -> str | None:
         """The map's items table."""
@@ -110,25 +114,21 @@ class MappedTable:
         """The map's users table."""
         return self._side.get("user_id")
 
-    def _side_query(self, connection: DuckDBPyConnection, table: SideTable, key: str) -> str:
+    def _side_query(self, connection: DuckDBPyConnection, table: SideTable) -> str:
         (path,) = expand([str(self.folder / table.file)])
-        source = relation(connection, path, list(table.columns.values()))
-        columns = ", ".join(
-            f"cast({identifier(column)} as varchar) as {name}"
-            if name == key
-            else f"max(cast({identifier(column)} as varchar)) as {name}"
-            for name, column in table.columns.items()
-        )
-        return f"select {columns} from {source} where {identifier(table.columns[key])} is not null group by all"
+        source = relation(connection, path, list(table.columns.values()), strict=True)
+        columns = (f"cast({identifier(column)} as varchar) as {name}" for name, column in table.columns.items())
+        return f"select {', '.join(columns)} from {source}"
 
     def _time(self, expression: str) -> str:
         if self.map.time == "text":
             return expression
         scale = SECONDS["us"] // SECONDS[self.map.time]
-        # What is no number stays as it is, and cleaning rejects it with its value.
+        # What is no such number stays as it is, marked so that it is not read as a text time; cleaning rejects it.
+        moment = f"make_timestamp(try_cast(try_cast({expression} as double) * {scale} as bigint))"
         return (
-            f"coalesce(cast(make_timestamp(cast(try_cast({expression} as double) * {scale} as bigint)) as varchar), "
-            f"cast({expression} as varchar))"
+            f"coalesce(cast({moment} as varchar), "
+            f"'not epoch {self.map.time}: ' || nullif(trim(cast({expression} as varchar)), ''))"
         )
 
     def _event_type(self, expression: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from training.fit import SPLITS
 from training.shards import Columns
 from training.table.label import Label
 from training.table.profile import Column
-from training.table.source import ROW, Source, quoted, text
+from training.table.source import POSITION, ROW, Source, quoted, text
 
 MIN_ROWS = 100
 MIN_CLASS_ROWS = 10
@@ -67,28 +68,21 @@ def write_dataset(
     """
     numeric, categorical = inputs(columns, time_column)
     every = [*numeric, *categorical]
-    if not every:
-        raise UserError(f"{source.file}: no column is left to learn from")
-    names = [i.name for i in every]
-    for i in every:
-        if names.count(i.name) > 1:
-            raise UserError(f"{source.file}: two inputs would be named {i.name!r}; rename that column")
+    _require_inputs(source, every)
     _require_rows(source, label)
     time = next((_seconds(c) for c in columns if c.name == time_column), None)
+    _place(source, label, time, seed)
     features = ", ".join(f"{i.sql} AS {quoted(PREFIX + i.name)}" for i in every)
     seconds = f", CAST({time} AS BIGINT) AS time" if time else ""
-    source.connection.execute(
-        f"CREATE OR REPLACE VIEW placed AS SELECT source.*, {_position(label, time, seed)} AS position"
-        f" FROM source WHERE {label.sql} IS NOT NULL{f' AND {time} IS NOT NULL' if time else ''}"
-    )
     low = 0.0
     for split in SPLITS:
-        high = low + SHARES[split]
+        high = low + SHARES[split] if split != "test" else 2
+        rows = f"FROM placed WHERE {POSITION} >= {low} AND {POSITION} < {high}"
+        _require_classes(source, label, split, rows, time_column)
         path = folder / split / "part-0.parquet"
         path.parent.mkdir(parents=True)
         source.connection.execute(
-            f"COPY (SELECT CAST({label.sql} AS TINYINT) AS label{seconds}, {features} FROM placed"
-            f" WHERE position >= {low} AND position < {high if split != 'test' else 2})"
+            f"COPY (SELECT CAST({label.sql} AS TINYINT) AS label{seconds}, {features} {rows} ORDER BY {ROW})"
             f" TO {text(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         low = high
@@ -97,6 +91,30 @@ def write_dataset(
 
 def _seconds(column: Column) -> str:
     return f"epoch({column.sql})" if column.kind == "date" else column.sql
+
+
+def _place(source: Source, label: Label, time: str | None, seed: int) -> None:
+    """Make the view `placed`: the rows to learn from, each with its place in the order of splitting, 0 to 1."""
+    if time:
+        position = f"cume_dist() OVER (ORDER BY {time}) - 1e-9"
+    else:
+        position = (
+            f"(row_number() OVER (PARTITION BY {label.sql} ORDER BY hash({ROW} + {seed} * 1000003), {ROW}) - 0.5)"
+            f" / count(*) OVER (PARTITION BY {label.sql})"
+        )
+    source.connection.execute(
+        f"CREATE OR REPLACE VIEW placed AS SELECT source.*, {position} AS {POSITION}"
+        f" FROM source WHERE {label.sql} IS NOT NULL{f' AND {time} IS NOT NULL' if time else ''}"
+    )
+
+
+def _require_inputs(source: Source, every: Sequence[Input]) -> None:
+    if not every:
+        raise UserError(f"{source.file}: no column is left to learn from")
+    names = Counter(i.name for i in every)
+    for name, uses in names.items():
+        if uses > 1:
+            raise UserError(f"{source.file}: two inputs would be named {name!r}; rename that column")
 
 
 def _require_rows(source: Source, label: Label) -> None:
@@ -111,11 +129,12 @@ def _require_rows(source: Source, label: Label) -> None:
             )
 
 
-def _position(label: Label, time: str | None, seed: int) -> str:
-    """Where in the order of splitting a row stands, from 0 to 1."""
-    if time:
-        return f"cume_dist() OVER (ORDER BY {time}) - 1e-9"
-    return (
-        f"(row_number() OVER (PARTITION BY {label.sql} ORDER BY hash({ROW} + {seed} * 1000003), {ROW}) - 0.5)"
-        f" / count(*) OVER (PARTITION BY {label.sql})"
-    )
+def _require_classes(source: Source, label: Label, split: str, rows: str, time_column: str | None) -> None:
+    """A split by time may leave a split empty or with one class; a random one within each class cannot."""
+    for value, wanted in label.mapping.items():
+        (count,) = source.one(f"SELECT count(*) {rows} AND {label.sql} = {wanted}")
+        if not count:
+            raise UserError(
+                f"{source.file}: split by {time_column!r}, the {split} rows hold no {label.column!r} of {value!r};"
+                f" leave out --time-column to split at random"
+            )

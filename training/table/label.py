@@ -11,7 +11,7 @@ from training.table.source import Source, quoted, text
 MANY = 1000
 POSITIVE_WORDS = frozenset(
     (
-        *("1", "true", "t", "yes", "y", "positive", "pos", "good", "success", "won"),
+        *("true", "t", "yes", "y", "positive", "pos", "good", "success", "won"),
         *("buy", "bought", "purchase", "purchased", "churn", "churned", "converted", "conversion", "clicked"),
     )
 )

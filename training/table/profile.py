@@ -15,6 +15,8 @@ UNIQUE_VALUES = 100
 CODES = 100
 REPEATED = 0.01
 SHOWN = 5
+LARGEST = 1e30
+"""Numbers beyond it count as unreadable: with them, float32 arithmetic could overflow."""
 NUMBER_TYPES = (
     *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL"),
     *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
@@ -80,7 +82,7 @@ def _column(source: Source, label: Label, name: str) -> Column:
     if type_ in NUMBER_TYPES:
         return _checked(source, label, name, "number", _finite(f"CAST({quoted(name)} AS DOUBLE)"))
     if type_.startswith(DATE_TYPES):
-        return _checked(source, label, name, "date", f"CAST({quoted(name)} AS TIMESTAMP)")
+        return _checked(source, label, name, "date", _date(f"CAST({quoted(name)} AS TIMESTAMP)"))
     if type_ in ("VARCHAR", "UUID") or type_.startswith("ENUM"):
         return _text_column(source, label, name)
     return Column(name, "dropped", reason=f"type {source.types[name]} is neither number, date nor text")
@@ -95,7 +97,7 @@ def _text_column(source: Source, label: Label, name: str) -> Column:
     readings: list[tuple[Kind, str]] = [
         ("boolean", _boolean(value)),
         ("number", _finite(f"TRY_CAST({value} AS DOUBLE)")),
-        ("date", f"TRY_CAST({value} AS TIMESTAMP)"),
+        ("date", _date(f"TRY_CAST({value} AS TIMESTAMP)")),
         *(("date", f"TRY_STRPTIME({value}, {text(form)})") for form in DATE_FORMATS),
     ]
     counted = ", ".join(f"count({sql})" for _, sql in readings)
@@ -146,7 +148,11 @@ def _checked(source: Source, label: Label, name: str, kind: Kind, sql: str) -> C
 
 
 def _finite(number: str) -> str:
-    return f"CASE WHEN isfinite({number}) THEN {number} END"
+    return f"CASE WHEN abs({number}) <= {LARGEST} THEN {number} END"
+
+
+def _date(moment: str) -> str:
+    return f"CASE WHEN isfinite({moment}) THEN {moment} END"
 
 
 def _boolean(value: str) -> str:

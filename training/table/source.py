@@ -14,6 +14,8 @@ import duckdb
 from shoprank.errors import UserError
 
 ROW = "__row"
+POSITION = "__position"
+RESERVED = (ROW, POSITION)
 DELIMITERS = ",;\t|"
 MEMORY_LIMIT = "1500MB"
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "?", "-")
@@ -25,7 +27,7 @@ class Source:
     rows.
 
     `__row` numbers the rows from 1. In a text column every cell is trimmed and the words for "missing" are
-    null.
+    null; in a number column NaN is null.
     """
 
     file: Path
@@ -69,6 +71,9 @@ def load(file: Path, folder: Path) -> Source:
     if not file.stat().st_size:
         raise UserError(f"{file}: the file is empty")
     connection = duckdb.connect(str(folder / "table.duckdb"))
+    connection.execute("SET TimeZone = 'UTC'")
+    # A Parquet file's bounds leave NaN out, and by them DuckDB would take every isnan() for false.
+    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     connection.execute(f"SET temp_directory = {text(str(folder / 'spill'))}")
     with file.open("rb") as opened:
@@ -77,8 +82,9 @@ def load(file: Path, folder: Path) -> Source:
         reader = csv_reader(file) if is_csv else f"read_parquet({text(str(file))})"
         described = connection.execute(f"DESCRIBE FROM {reader}").fetchall()
         types = {name: kind for name, kind, *_ in described}
-        if ROW in types:
-            raise UserError(f"{file}: the column name {ROW!r} is reserved; rename it")
+        for name in types:
+            if name.lower() in RESERVED:
+                raise UserError(f"{file}: the column name {name!r} is reserved; rename it")
         cells = ", ".join(_cleaned(name, kind) for name, kind in types.items())
         connection.execute(f"CREATE TABLE source AS SELECT row_number() OVER () AS {ROW}, {cells} FROM {reader}")
     except duckdb.Error as error:
@@ -94,10 +100,15 @@ def csv_reader(file: Path) -> str:
     header = _header(file)
     delimiter = max(DELIMITERS, key=header.count)
     names = next(csv.reader([header], delimiter=delimiter))
+    if not names:
+        raise UserError(f"{file}: line 1: the header is empty")
+    taken: dict[str, str] = {}
     for position, name in enumerate(names, 1):
         if not name.strip():
             raise UserError(f"{file}: line 1: column {position} of the header has no name")
-        if names.index(name) != position - 1:
+        if (earlier := taken.setdefault(name.lower(), name)) != name:
+            raise UserError(f"{file}: line 1: the header names {earlier!r} and {name!r}, which differ in case only")
+        if len(taken) < position:
             raise UserError(f"{file}: line 1: the header names {name!r} twice")
     columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
     return (
@@ -107,8 +118,11 @@ def csv_reader(file: Path) -> str:
 
 
 def _header(file: Path) -> str:
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
-        first = io.BufferedReader(opened).readline()
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            first = io.BufferedReader(opened).readline()
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{file}: not a gzip file, though its name ends in .gz: {error}") from error
     try:
         return first.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -117,6 +131,8 @@ def _header(file: Path) -> str:
 
 def _cleaned(name: str, kind: str) -> str:
     column = quoted(name)
+    if kind in ("FLOAT", "DOUBLE"):
+        return f"CASE WHEN NOT isnan({column}) THEN {column} END AS {column}"
     if kind != "VARCHAR":
         return column
     words = ", ".join(map(text, MISSING_WORDS))
@@ -124,5 +140,7 @@ def _cleaned(name: str, kind: str) -> str:
 
 
 def _first_lines(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    """What DuckDB says is wrong, without the piece of SQL it shows after it."""
+    said = message.partition("LINE 1:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return " ".join(lines[:3])

@@ -32,7 +32,7 @@ def write_dataset(
 def _table(columns: Columns, n: int, rng: np.random.Generator, rate: float, base: float) -> pa.Table:
     numeric = rng.normal(size=(n, len(columns.numeric))).astype(np.float32)
     codes = rng.integers(0, 5, (n, len(columns.categorical)))
-    truth = np.full(n, base)
+    truth = np.full(n, base, np.float64)
     if columns.numeric:
         truth += 1.2 * numeric[:, 0] + 0.8 * np.abs(numeric[:, -1])
     if columns.categorical:

@@ -16,6 +16,7 @@ from feature_repo import schema
 from shoprank import bundle
 from tests.unit.training.synthetic_shards import write_dataset
 from training import export
+from training import model as network
 from training.calibration import Calibration
 from training.encoding import Vocabulary
 from training.export import Identity, export_bundle
@@ -125,7 +126,7 @@ def test_model_that_differs_is_refused_and_nothing_is_written(
     keyed: tuple[Trained, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained, test = keyed
-    honest = export.build_server_model
+    honest = network.build_server_model
     monkeypatch.setattr(export, "build_server_model", lambda scorer, _: honest(scorer, Calibration(intercept=0.01)))
     with pytest.raises(ExportError, match="ONNX Runtime differs from Keras by"):
         export_bundle(replace(trained, calibration=Calibration()), test, tmp_path, Identity("m"))

@@ -11,6 +11,7 @@ from training.calibration import Calibration
 from training.encoding import Encoding, Vocabulary, fit_normalization
 from training.model import (
     Architecture,
+    Head,
     build_scorer,
     build_server_model,
     build_trainer,
@@ -56,7 +57,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
-def test_offset_shifts_only_the_trained_log_odds(head: str) -> None:
+def test_offset_shifts_only_the_trained_log_odds(head: Head) -> None:
     scorer = build_scorer(Architecture(head=head), ENCODING, 0)
     trainer = build_trainer(scorer, head)
     offset = np.full((300, 1), 1.5, np.float32)
@@ -67,7 +68,7 @@ def test_offset_shifts_only_the_trained_log_odds(head: str) -> None:
 
 
 @pytest.mark.parametrize("head", ["sigmoid", "softmax"])
-def test_server_model_answers_the_heads_own_probability(head: str) -> None:
+def test_server_model_answers_the_heads_own_probability(head: Head) -> None:
     scorer = build_scorer(Architecture(head=head), ENCODING, 0)
     probability, logit, embedding = build_server_model(scorer, Calibration())([NUMERIC, INDEX])
     logits, expected_embedding = scorer([NUMERIC, INDEX])

@@ -1,0 +1,127 @@
+"""Builds the server from its settings and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import FrameType
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from feature_repo.paths import DataPaths
+from feature_repo.store import applied_store
+from server.errors import Errors
+from server.features import OnlineFeatures
+from server.items import Catalogue, Items
+from server.model import load
+from server.ranker import Ranker
+from server.servicers import Catalog, Ranking
+from server.settings import Settings
+from shoprank import bundle
+from shoprank.errors import UserError
+from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc
+
+SERVICES = tuple(
+    service.full_name for file in (ranking_pb2, catalog_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+)
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Running:
+    """A started server: its address, and what to stop."""
+
+    address: str
+    ranker: Ranker
+    items: Items
+    _server: grpc.Server
+    _health: health.HealthServicer
+    _grace: float
+
+    def stop(self) -> None:
+        """Say NOT_SERVING, let requests in flight end within the grace period, then stop. Returns when stopped."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(self._grace).wait()
+        self.items.stop()
+
+
+def start(settings: Settings, progress: Callable[[str, int, int], None] = lambda stage, done, total: None) -> Running:
+    """Load the model and the items and listen.
+
+    `progress` is told stage, done and total. Raises BundleError, FeatureStoreError or UserError where something
+    is not in place, the port is taken included.
+    """
+    server = _server(settings.threads)
+    port = listen(server, settings.host, settings.port)
+    paths = DataPaths(settings.data)
+    model = load(bundle.current(settings.model_repository, settings.model), settings.model_threads)
+    features = OnlineFeatures(applied_store(paths))
+    catalogue = Catalogue.read(paths.items)
+    total = len(catalogue.ids)
+    items = Items(features, catalogue, lambda done: progress("reading item features", done, total))
+    ranker = Ranker(model, features, items, _clock(settings, items))
+    health_servicer = _register(server, settings, ranker, catalogue)
+    server.start()
+    items.watch(settings.refresh_seconds)
+    for name in ("", *SERVICES):
+        health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return Running(f"{settings.host}:{port}", ranker, items, server, health_servicer, settings.grace_seconds)
+
+
+def _clock(settings: Settings, items: Items) -> Callable[[], int]:
+    if settings.clock == "wall":
+        return lambda: int(time.time())
+    return lambda: int(items.table.at.max())
+
+
+def _server(threads: int) -> grpc.Server:
+    return grpc.server(
+        ThreadPoolExecutor(threads, thread_name_prefix="request"),
+        interceptors=[Errors()],
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+            ("grpc.max_send_message_length", MAX_REPLY_BYTES),
+        ],
+    )
+
+
+def _register(server: grpc.Server, settings: Settings, ranker: Ranker, catalogue: Catalogue) -> health.HealthServicer:
+    ranking_pb2_grpc.add_RankingServiceServicer_to_server(Ranking(ranker, settings.max_candidates), server)
+    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(Catalog(catalogue, settings.max_candidates), server)
+    health_servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return health_servicer
+
+
+def listen(server: grpc.Server, host: str, port: int) -> int:
+    """Listen on the address and return the port. Raises UserError where it cannot be had."""
+    try:
+        return server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise UserError(f"{host}:{port}: cannot listen there; is the port taken? choose another with --port") from error
+
+
+def serve(running: Running) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully."""
+    told_to_stop = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told_to_stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    told_to_stop.wait()
+    log.info("stopping")
+    running.stop()

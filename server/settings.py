@@ -1,0 +1,76 @@
+"""Settings of the server: environment (`SHOPRANK_*`), then a TOML file, then defaults that work on a laptop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from shoprank.errors import UserError
+
+PREFIX = "SHOPRANK_"
+FILE_VARIABLE = "SHOPRANK_SETTINGS"
+CLIENT_VARIABLES = {"SHOPRANK_ADDRESS"}
+
+
+class Settings(BaseSettings):
+    """What the server needs to know. An unknown key is an error."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+
+    data: Path = Field(Path("data"), description="Folder of the catalogue and of Feast's registry and store.")
+    model_repository: Path = Field(Path("model_repository"), description="Folder of the model bundles.")
+    model: str = Field("purchase", description="Name of the model to serve.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    threads: int = Field(8, ge=1, le=256, description="Requests handled at once.")
+    model_threads: int = Field(1, ge=1, le=256, description="Threads of ONNX Runtime a request.")
+    clock: Literal["wall", "snapshot"] = Field(
+        "wall", description="Time of a request that names none: now, or the cutoff of the newest item features."
+    )
+    max_candidates: int = Field(5_000, ge=1, le=100_000, description="Candidates of a request at most.")
+    refresh_seconds: float = Field(30.0, gt=0, description="How often a new materialization of items is looked for.")
+    grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before the file that SHOPRANK_SETTINGS names."""
+        sources = [init_settings, env_settings]
+        if file := os.environ.get(FILE_VARIABLE):
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(file)))
+        return tuple(sources)
+
+
+def load(**given: Any) -> Settings:
+    """The settings; arguments that are not None come before everything else.
+
+    Raises UserError naming each key that is unknown or has a bad value.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {FILE_VARIABLE} | CLIENT_VARIABLES
+    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        raise UserError(f"environment: {', '.join(unknown)}: no such setting")
+    file = os.environ.get(FILE_VARIABLE)
+    if file and not Path(file).is_file():
+        raise UserError(f"{FILE_VARIABLE}={file}: no such file")
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise UserError(f"settings: {wrong}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: {error}") from error

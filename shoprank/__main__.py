@@ -1,0 +1,5 @@
+"""`python -m shoprank`: the command line."""
+
+from shoprank.cli import main
+
+main()

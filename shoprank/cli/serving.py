@@ -1,0 +1,148 @@
+"""Serving and asking: serve, score, rank."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.console import progress, stdout
+from shoprank.client import DEFAULT_ADDRESS, Client
+
+if TYPE_CHECKING:
+    from shoprank.results import FeatureStatus, Item, Ranking, Scores, ServedBy
+
+
+class Clock(StrEnum):
+    """Time of a request that names none."""
+
+    wall = "wall"
+    snapshot = "snapshot"
+
+
+Address = Annotated[str, typer.Option(envvar="SHOPRANK_ADDRESS", help="host:port of the server.")]
+User = Annotated[str, typer.Option("--user", help="Id of the user.")]
+Time = Annotated[datetime | None, typer.Option(help="Moment the features are taken at, UTC.")]
+Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
+
+
+@app.command()
+def serve(
+    data: Annotated[Path | None, typer.Option(help="Folder of the catalogue and the feature store.")] = None,
+    model_repository: Annotated[Path | None, typer.Option(help="Folder of the model bundles.")] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 50051 by default, 0 takes a free one.")] = None,
+    clock: Annotated[Clock | None, typer.Option(help="Time of a request that names none.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Requests handled at once.")] = None,
+) -> None:
+    """Serve the active model over gRPC until interrupted. SHOPRANK_* set it up too; see docs/serving.md."""
+    from server import settings
+    from server.app import serve as serve_until_told
+    from server.app import start
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("feast").setLevel(logging.ERROR)
+    given = settings.load(
+        data=data, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
+        clock=clock.value if clock else None,
+    )  # fmt: skip
+    with progress() as tell:
+        running = start(given, tell)
+    manifest = running.ranker.model.manifest
+    print(
+        f"serve: {manifest.model} version {manifest.version} with {manifest.feature_service} over "
+        f"{len(running.items.table):,} items on {running.address}",
+        flush=True,
+    )
+    serve_until_told(running)
+    print("serve: stopped")
+
+
+@app.command()
+def score(
+    user: User,
+    item: Annotated[list[str], typer.Option("--item", help="Id of an item; may be repeated.")],
+    address: Address = DEFAULT_ADDRESS,
+    time: Time = None,
+    timeout: Timeout = 5.0,
+) -> None:
+    """Ask a server how likely a user is to buy items."""
+    with Client(address, timeout) as client:
+        answer = client.score(user, item, time=time)
+        print_scores(user, answer, client.items(item))
+
+
+@app.command()
+def rank(
+    user: User,
+    item: Annotated[list[str] | None, typer.Option("--item", help="Candidate; may be repeated. All if none.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Items to show; 10 of the whole catalogue by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the softmax; 1 by default.")] = None,
+    address: Address = DEFAULT_ADDRESS,
+    time: Time = None,
+    timeout: Timeout = 10.0,
+) -> None:
+    """Ask a server for the best items for a user."""
+    with Client(address, timeout) as client:
+        limit = top_k if top_k is not None else (None if item else 10)
+        answer = client.rank(user, item or [], top_k=limit, temperature=temperature, time=time)
+        names = client.items([i.item_id for i in answer]) if len(answer) else {}
+        print_ranking(user, answer, names)
+
+
+def print_scores(user: str, scores: Scores, items: dict[str, Item]) -> None:
+    """A table of scores."""
+    from rich.table import Table
+
+    table = Table("item", "name", "category", "P(buy in 7 days)", title=f"user {user}")
+    for scored in scores:
+        table.add_row(scored.item_id, *_described(items, scored.item_id), f"{scored.probability:.2%}")
+    _print(table, scores.unknown_item_ids, scores.feature_status, scores.served_by)
+
+
+def print_ranking(user: str, ranking: Ranking, items: dict[str, Item]) -> None:
+    """A table of ranked items."""
+    from rich.table import Table
+
+    title = f"user {user}: best {len(ranking)} of {ranking.candidate_count:,} candidates"
+    table = Table("#", "item", "name", "category", "share", "P(buy in 7 days)", title=title)
+    for ranked in ranking:
+        table.add_row(
+            str(ranked.rank),
+            ranked.item_id,
+            *_described(items, ranked.item_id),
+            f"{ranked.probability:.2%}",
+            f"{ranked.purchase_probability:.2%}",
+        )
+    _print(table, ranking.unknown_item_ids, ranking.feature_status, ranking.served_by)
+
+
+def _described(items: dict[str, Item], item_id: str) -> tuple[str, str]:
+    item = items.get(item_id)
+    return (item.name or "–", item.category.lower() or "–") if item else ("–", "–")
+
+
+def _print(table: object, unknown: tuple[str, ...], status: FeatureStatus, served_by: ServedBy) -> None:
+    console = stdout()
+    console.print(table)
+    if unknown:
+        console.print(f"unknown items, not scored: {', '.join(unknown)}", highlight=False)
+    console.print(
+        f"{served_by.model} version {served_by.model_version}, {served_by.feature_service}, as of "
+        f"{served_by.time:%Y-%m-%d %H:%M} UTC; user features {status.user.value}{_age(status.user_age)}; items: "
+        f"{status.items_found:,} found, {status.items_stale:,} stale, {status.items_missing:,} missing"
+        f"{_age(status.items_age)}",
+        highlight=False,
+    )
+
+
+def _age(age: timedelta | None) -> str:
+    if age is None:
+        return ""
+    return f" ({age.days} d old)" if age.days else f" ({age.seconds // 3600} h old)"

@@ -1,0 +1,265 @@
+"""Clients of the server, for threads and for asyncio: one connection, deadlines, retries, typed results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shoprank import results
+from shoprank.errors import FieldViolation, InvalidRequest, ServerError
+from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc, status_pb2
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+DEFAULT_TIMEOUT = 1.0
+CATALOGUE_TIMEOUT = 10.0
+"""Seconds a ranking of the whole catalogue may take by default."""
+
+SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "shoprank.v1.RankingService"}, {"service": "shoprank.v1.CatalogService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+"""Every method only reads, so a call that found no server may be tried again; throttled when many fail."""
+
+OPTIONS: tuple[tuple[str, str | int], ...] = (
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    ("grpc.enable_retries", 1),
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+class Client:
+    """A client for threads; share one among all of them.
+
+    address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
+    says otherwise. credentials: TLS; plain text without. Calls raise InvalidRequest naming every bad field, and
+    ServerError with the gRPC code for everything else.
+
+    >>> with Client("127.0.0.1:50051") as client:        # doctest: +SKIP
+    ...     for item in client.rank("1", top_k=3):
+    ...         print(item.rank, item.item_id, item.purchase_probability)
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._channel = (
+            grpc.secure_channel(address, credentials, OPTIONS)
+            if credentials
+            else grpc.insecure_channel(address, OPTIONS)
+        )
+        self._ranking = ranking_pb2_grpc.RankingServiceStub(self._channel)
+        self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+
+    def score(
+        self,
+        user_id: str,
+        item_ids: Iterable[str],
+        *,
+        time: datetime | None = None,
+        channel: str = "",
+        timeout: float | None = None,
+    ) -> results.Scores:
+        """Purchase probability of each item; `time` (aware, or naive UTC) is the server's clock where it is None."""
+        request = score_request(user_id, item_ids, time, channel)
+        try:
+            return results.scores(self._ranking.ScoreItems(request, timeout=timeout or self._timeout))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    def rank(
+        self,
+        user_id: str,
+        item_ids: Iterable[str] = (),
+        *,
+        top_k: int | None = None,
+        temperature: float | None = None,
+        time: datetime | None = None,
+        channel: str = "",
+        timeout: float | None = None,
+    ) -> results.Ranking:
+        """The items, best first; the best of the whole catalogue where none is given."""
+        request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
+        limit = timeout or rank_timeout(request, self._timeout)
+        try:
+            return results.ranking(self._ranking.RankItems(request, timeout=limit))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
+        """What the items are, by id; ids the catalogue does not know are left out."""
+        request = catalog_pb2.GetItemsRequest(item_ids=list(item_ids))
+        try:
+            return results.items(self._catalog.GetItems(request, timeout=timeout or self._timeout))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio; make it inside the running loop."""
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        timeout: float = DEFAULT_TIMEOUT,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._timeout = timeout
+        self._channel = (
+            grpc.aio.secure_channel(address, credentials, OPTIONS)
+            if credentials
+            else grpc.aio.insecure_channel(address, OPTIONS)
+        )
+        self._ranking: ranking_pb2_grpc.RankingServiceAsyncStub = ranking_pb2_grpc.RankingServiceStub(self._channel)
+        self._catalog: catalog_pb2_grpc.CatalogServiceAsyncStub = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+
+    async def score(
+        self,
+        user_id: str,
+        item_ids: Iterable[str],
+        *,
+        time: datetime | None = None,
+        channel: str = "",
+        timeout: float | None = None,
+    ) -> results.Scores:
+        """As `Client.score`."""
+        request = score_request(user_id, item_ids, time, channel)
+        try:
+            return results.scores(await self._ranking.ScoreItems(request, timeout=timeout or self._timeout))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    async def rank(
+        self,
+        user_id: str,
+        item_ids: Iterable[str] = (),
+        *,
+        top_k: int | None = None,
+        temperature: float | None = None,
+        time: datetime | None = None,
+        channel: str = "",
+        timeout: float | None = None,
+    ) -> results.Ranking:
+        """As `Client.rank`."""
+        request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
+        limit = timeout or rank_timeout(request, self._timeout)
+        try:
+            return results.ranking(await self._ranking.RankItems(request, timeout=limit))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    async def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
+        """As `Client.items`."""
+        request = catalog_pb2.GetItemsRequest(item_ids=list(item_ids))
+        try:
+            return results.items(await self._catalog.GetItems(request, timeout=timeout or self._timeout))
+        except grpc.RpcError as error:
+            raise typed(error) from error
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close(grace=None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def score_request(
+    user_id: str, item_ids: Iterable[str], time: datetime | None, channel: str
+) -> ranking_pb2.ScoreItemsRequest:
+    """The request of ScoreItems."""
+    return ranking_pb2.ScoreItemsRequest(user_id=user_id, item_ids=list(item_ids), context=_context(time, channel))
+
+
+def rank_request(
+    user_id: str,
+    item_ids: Iterable[str],
+    top_k: int | None,
+    temperature: float | None,
+    time: datetime | None,
+    channel: str,
+) -> ranking_pb2.RankItemsRequest:
+    """The request of RankItems."""
+    return ranking_pb2.RankItemsRequest(
+        user_id=user_id,
+        item_ids=list(item_ids),
+        top_k=top_k,
+        temperature=temperature,
+        context=_context(time, channel),
+    )
+
+
+def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float:
+    """Seconds a ranking may take where the caller does not say: more for the whole catalogue."""
+    return default if request.item_ids else max(default, CATALOGUE_TIMEOUT)
+
+
+def _context(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
+    context = ranking_pb2.RequestContext(channel=channel)
+    if time is not None:
+        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+        context.time.CopyFrom(Timestamp(seconds=int(aware.timestamp())))
+    return context
+
+
+def typed(error: grpc.RpcError) -> InvalidRequest | ServerError:
+    """The error as shoprank's own: InvalidRequest where the server named bad fields, else ServerError."""
+    if violations := _violations(error):
+        return InvalidRequest(violations)
+    return ServerError(error.code().name, error.details() or "")
+
+
+def _violations(error: grpc.RpcError) -> list[FieldViolation]:
+    trailers = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    found: list[FieldViolation] = []
+    for key, value in trailers:
+        if key != "grpc-status-details-bin" or isinstance(value, str):
+            continue
+        try:
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.type_url.rpartition("/")[2] == "google.rpc.BadRequest":
+                    bad = status_pb2.BadRequest.FromString(detail.value)
+                    found += [FieldViolation(v.field, v.description) for v in bad.field_violations]
+        except DecodeError:
+            continue  # details of another server; the code and message still stand
+    return found

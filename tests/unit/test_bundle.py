@@ -1,0 +1,201 @@
+"""A bundle is served whole and unaltered or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoprank import bundle
+from shoprank.errors import BundleError
+
+
+def write_bundle(repository: Path, version: int, model: str = "m") -> Path:
+    directory = repository / model / str(version)
+    directory.mkdir(parents=True)
+    (directory / bundle.MODEL).write_bytes(b"graph %d" % version)
+    (directory / bundle.GOLDEN).write_bytes(b"answers")
+    manifest = bundle.Manifest(
+        model=model,
+        version=version,
+        kind="table",
+        head="sigmoid",
+        created_at="2024-01-01T00:00:00+00:00",
+        numeric=("a", "b"),
+        categorical=("c",),
+        categorical_type="string",
+        schema_hash="0" * 64,
+        training={"rows": {"train": 7}},
+        metrics={"roc_auc": 0.75},
+        files={name: bundle.sha256(directory / name) for name in (bundle.MODEL, bundle.GOLDEN)},
+    )
+    (directory / bundle.MANIFEST).write_text(manifest.to_json())
+    return directory
+
+
+def alter(directory: Path, **fields: Any) -> None:
+    path = directory / bundle.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[3] ^= 1
+    path.write_bytes(content)
+
+
+def test_manifest_comes_back_from_its_json(tmp_path: Path) -> None:
+    directory = write_bundle(tmp_path, 1)
+    manifest = bundle.verify(directory)
+    (directory / bundle.MANIFEST).write_text(manifest.to_json())
+    assert bundle.Manifest.read(directory) == manifest
+    assert manifest.numeric == ("a", "b")
+    assert manifest != replace(manifest, version=2)
+
+
+@pytest.mark.parametrize("name", [bundle.MODEL, bundle.GOLDEN])
+def test_flipped_byte_is_refused_naming_the_file_and_both_hashes(tmp_path: Path, name: str) -> None:
+    directory = write_bundle(tmp_path, 1)
+    expected = bundle.sha256(directory / name)
+    flip_a_byte(directory / name)
+    with pytest.raises(BundleError) as refused:
+        bundle.verify(directory)
+    for word in (str(directory / name), expected, bundle.sha256(directory / name), "altered"):
+        assert word in str(refused.value)
+
+
+def test_missing_file_is_refused_naming_it(tmp_path: Path) -> None:
+    directory = write_bundle(tmp_path, 1)
+    (directory / bundle.GOLDEN).unlink()
+    with pytest.raises(BundleError, match=r"golden\.npz: missing, though the manifest names it"):
+        bundle.verify(directory)
+
+
+def test_manifest_that_names_no_model_is_refused(tmp_path: Path) -> None:
+    directory = write_bundle(tmp_path, 1)
+    alter(directory, files={})
+    with pytest.raises(BundleError, match=r"names no model\.onnx"):
+        bundle.verify(directory)
+
+
+def test_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=f"no such file; is {re.escape(str(tmp_path))} a model bundle"):
+        bundle.verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "null", '"text"', "{}", '{"numeric": [], "categorical": []}', "\\ud800", b"\xff\xfe"],
+)
+def test_malformed_manifest_is_refused_naming_it(tmp_path: Path, content: str | bytes) -> None:
+    directory = write_bundle(tmp_path, 1)
+    (directory / bundle.MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(BundleError, match=r"manifest\.json: not a manifest"):
+        bundle.verify(directory)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"numeric": "ab"},
+        {"categorical": [1]},
+        {"files": None},
+        {"files": ["model.onnx"]},
+        {"files": {"model.onnx": 5}},
+        {"version": "1"},
+        {"thresholds": []},
+        {"colour": "red"},
+    ],
+    ids=str,
+)
+def test_manifest_with_a_field_of_the_wrong_type_is_refused_naming_it(tmp_path: Path, fields: dict[str, Any]) -> None:
+    directory = write_bundle(tmp_path, 1)
+    alter(directory, **fields)
+    with pytest.raises(BundleError, match=f"not a manifest: .*{next(iter(fields))}"):
+        bundle.verify(directory)
+
+
+def test_manifest_of_another_format_is_refused_naming_both(tmp_path: Path) -> None:
+    directory = write_bundle(tmp_path, 1)
+    alter(directory, format=2)
+    with pytest.raises(BundleError, match="format 2, but this version reads format 1"):
+        bundle.verify(directory)
+
+
+def test_activation_switches_the_link_and_nothing_else(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 1)
+    before = bundle.current(tmp_path, "m")
+    bundle.activate(tmp_path, "m", 2)
+    assert (before.name, bundle.current(tmp_path, "m").name) == ("1", "2")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2", bundle.CURRENT]
+    assert (tmp_path / "m" / bundle.CURRENT).readlink() == Path("2")
+
+
+def test_activation_is_one_rename_over_the_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 1)
+    link = tmp_path / "m" / bundle.CURRENT
+    seen: list[str] = []
+    rename = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append(str(link.readlink()))
+        moved = rename(self, target)
+        seen.append(str(link.readlink()))
+        return moved
+
+    monkeypatch.setattr(Path, "replace", watched)
+    bundle.activate(tmp_path, "m", 2)
+    assert seen == ["1", "2"]
+
+
+def test_link_left_by_a_killed_activation_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path, 1)
+    monkeypatch.setattr(bundle.os, "getpid", lambda: 1)
+    (tmp_path / "m" / ".current.1").symlink_to("9")
+    bundle.activate(tmp_path, "m", 1)
+    assert bundle.current(tmp_path, "m").name == "1"
+
+
+def test_altered_bundle_cannot_be_activated_and_the_earlier_one_stays(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 1)
+    bundle.activate(tmp_path, "m", 1)
+    flip_a_byte(write_bundle(tmp_path, 2) / bundle.MODEL)
+    with pytest.raises(BundleError, match="altered"):
+        bundle.activate(tmp_path, "m", 2)
+    assert bundle.current(tmp_path, "m").name == "1"
+
+
+def test_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 1)
+    with pytest.raises(BundleError, match="no such file"):
+        bundle.activate(tmp_path, "m", 2)
+
+
+def test_no_active_model_is_refused(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 1)
+    with pytest.raises(BundleError, match="no active model; run `shoprank train` first"):
+        bundle.current(tmp_path, "m")
+
+
+def test_versions_are_whole_numbers_only_and_in_their_order(tmp_path: Path) -> None:
+    for version in (10, 9, 1):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 9)
+    for name in ("01", "0", "1.5", "-3", "v4", "٣", ".staged.7"):
+        (tmp_path / "m" / "1").rename(tmp_path / "m" / "moved")
+        (tmp_path / "m" / name).mkdir()
+        (tmp_path / "m" / name / bundle.MANIFEST).write_text("{}")
+        (tmp_path / "m" / "moved").rename(tmp_path / "m" / "1")
+    assert bundle.versions(tmp_path, "m") == [1, 9, 10]
+
+
+def test_model_without_versions_has_none(tmp_path: Path) -> None:
+    assert bundle.versions(tmp_path, "nothing") == []

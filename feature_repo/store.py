@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     return store
 
 
-def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO) -> Iterator[str]:
+def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO) -> Generator[str]:
     """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
 
     An interrupted load can be run again. Raises FeatureStoreError where the repository is not applied, UserError where

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +64,32 @@ class Manifest:
         """The manifest of the bundle directory. Raises BundleError where it is missing or malformed."""
         path = bundle / MANIFEST
         try:
-            fields = json.loads(path.read_text())
-            fields["numeric"], fields["categorical"] = tuple(fields["numeric"]), tuple(fields["categorical"])
-            manifest = cls(**fields)
+            found = json.loads(path.read_text())
+            format_ = found.get("format", FORMAT)
+            manifest = cls(**_checked(found)) if format_ == FORMAT else None
         except FileNotFoundError:
             raise BundleError(f"{path}: no such file; is {bundle} a model bundle?") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise BundleError(f"{path}: not a manifest: {error}") from error
-        if manifest.format != FORMAT:
-            raise BundleError(f"{path}: format {manifest.format}, but this version reads format {FORMAT}")
+        if manifest is None:
+            raise BundleError(f"{path}: format {format_}, but this version reads format {FORMAT}")
         return manifest
+
+
+def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's fields as read from JSON. Raises TypeError naming the first of a type other than declared."""
+    kinds: dict[Any, Callable[[Any], bool]] = {
+        "str": lambda v: isinstance(v, str),
+        "int": lambda v: isinstance(v, int),
+        "tuple[str, ...]": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
+        "Mapping[str, Any]": lambda v: isinstance(v, dict),
+        "Mapping[str, float]": lambda v: isinstance(v, dict) and all(isinstance(e, int | float) for e in v.values()),
+        "Mapping[str, str]": lambda v: isinstance(v, dict) and all(isinstance(e, str) for e in v.values()),
+    }
+    for declared in fields(Manifest):
+        if declared.name in found and not kinds[declared.type](found[declared.name]):
+            raise TypeError(f"{declared.name} must be {declared.type}, found {found[declared.name]!r}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def sha256(path: Path) -> str:

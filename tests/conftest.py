@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import apply
+from server.app import Running, start
+from server.settings import Settings
 from tests.world import END, START, events, write_world
 from training.dataset.build import build
 from training.features.snapshots import write_snapshots
@@ -44,3 +47,28 @@ def dataset(shop: Shop) -> Shop:
     for _ in build(shop.paths, shop.schedule):
         pass
     return shop
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: Shop) -> Shop:
+    """The shop with a small model trained, its feature service applied, the features of the test cutoff online."""
+    from feature_repo.store import materialize, service_name
+    from training.export import Identity, export_bundle
+    from training import fit
+    from training.shards import RANKING, Split
+
+    made = fit.train(dataset.paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
+    test = Split(dataset.paths.dataset / "test", RANKING)
+    export_bundle(made, test, dataset.models, Identity("purchase", "ranking", service_name))
+    apply(dataset.paths, dataset.models)
+    list(materialize(dataset.paths, dataset.schedule.test))
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def server(trained: Shop) -> Iterator[Running]:
+    """A server of the shop on a free port of the loopback, at the time of its features."""
+    settings = Settings(data=trained.paths.root, model_repository=trained.models, port=0, clock="snapshot")
+    running = start(settings)
+    yield running
+    running.stop()

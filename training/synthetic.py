@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from training.ingest.shoplog import COLUMNS
+
 CHUNK_SESSIONS = 50_000
 FAVOURITES = 12
 LOYALTY = 0.6
@@ -54,12 +56,11 @@ def write_shop_log(
     written = 0
     staged = path.with_suffix(path.suffix + ".tmp")
     with staged.open("wb") as file:
-        options = pc.WriteOptions(include_header=True, quoting_style="needed")
+        file.write((",".join(COLUMNS) + "\n").encode())
         while written < events:
             table = _spoiled(_sessions(shop, taste, visits, written, rng), dirty, rng)
-            table = table.slice(0, events - written)
-            pc.write_csv(table, file, options)
-            options = pc.WriteOptions(include_header=False, quoting_style="needed")
+            table = table.slice(0, events - written).select(COLUMNS)
+            pc.write_csv(table, file, pc.WriteOptions(include_header=False, quoting_style="none"))
             written += table.num_rows
             progress(written)
     staged.replace(path)

@@ -32,10 +32,13 @@ def features(
 
     paths = DataPaths(data)
     schedule = plan(*event_range(paths), test_cutoff, train_weeks)
-    files = write_snapshots(paths, schedule.cutoffs, memory_limit)
     total = len(schedule.cutoffs) * len(VIEWS)
-    for _ in track(files, "features", total=total, console=stderr()):
-        pass
+    console = stderr()
+    with quiet():
+        for _ in track(
+            write_snapshots(paths, schedule.cutoffs, memory_limit), "features", total=total, console=console
+        ):
+            pass
     schedule.write(paths)
     print(f"features: {total} snapshots of {len(schedule.cutoffs)} weeks in {paths.features}")
 
@@ -56,6 +59,7 @@ def apply(data: DataDir = Path("data"), model_repository: ModelRepository = Path
 def dataset(
     data: DataDir = Path("data"),
     seed: Annotated[int, typer.Option(help="Seed of the sampled negatives and request times.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Shards written at once, about 1.2 GB each.")] = 2,
 ) -> None:
     """Build the training set by Feast's point-in-time join, split by time."""
     from rich.progress import track
@@ -71,7 +75,9 @@ def dataset(
     rows: dict[str, int] = {}
     console = stderr()
     with quiet():
-        for path, count in track(build(paths, schedule, seed=seed), "dataset", total=total, console=console):
+        for path, count in track(
+            build(paths, schedule, seed=seed, processes=processes), "dataset", total=total, console=console
+        ):
             rows[path.parent.name] = rows.get(path.parent.name, 0) + count
     counts = ", ".join(f"{count:,} {split}" for split, count in rows.items())
     print(f"dataset: {counts} rows in {paths.dataset}")

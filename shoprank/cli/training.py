@@ -49,7 +49,6 @@ def train(
     id_columns: Annotated[str | None, typer.Option(help="With --table: columns to leave out, a,b.")] = None,
 ) -> None:
     """Train, calibrate, evaluate and export a model, and make it the active version."""
-    _import_tensorflow_quietly()
 
     def adjusted(settings: Settings) -> Settings:
         return replace(
@@ -67,6 +66,7 @@ def train(
     elif label is None:
         raise UserError("--table needs --label, the column to predict")
     else:
+        _import_tensorflow_quietly()
         from training.table.train import settings_for, train_table
 
         ids = [name for name in (id_columns or "").split(",") if name]
@@ -82,6 +82,7 @@ def train(
 
 
 def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:
+    _import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
     from training.dataset.build import built_key

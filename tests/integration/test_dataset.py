@@ -98,7 +98,7 @@ def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(da
     before = sorted(dataset.paths.dataset.glob("*/*.parquet"))
     running = build(dataset.paths, dataset.schedule)
     next(running)
-    del running
+    running.close()
     assert sorted(dataset.paths.dataset.glob("*/*.parquet")) == before
     assert len(list(build(dataset.paths, dataset.schedule))) == len(before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_activation_is_one_rename_over_the_link(tmp_path: Path, monkeypatch: pyt
 
 def test_link_left_by_a_killed_activation_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_bundle(tmp_path, 1)
-    monkeypatch.setattr(bundle.os, "getpid", lambda: 1)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
     (tmp_path / "m" / ".current.1").symlink_to("9")
     bundle.activate(tmp_path, "m", 1)
     assert bundle.current(tmp_path, "m").name == "1"
@@ -189,11 +190,11 @@ def test_versions_are_whole_numbers_only_and_in_their_order(tmp_path: Path) -> N
     for version in (10, 9, 1):
         write_bundle(tmp_path, version)
     bundle.activate(tmp_path, "m", 9)
+    manifest = (tmp_path / "m" / "1" / bundle.MANIFEST).read_text()
     for name in ("01", "0", "1.5", "-3", "v4", "٣", ".staged.7"):
-        (tmp_path / "m" / "1").rename(tmp_path / "m" / "moved")
         (tmp_path / "m" / name).mkdir()
-        (tmp_path / "m" / name / bundle.MANIFEST).write_text("{}")
-        (tmp_path / "m" / "moved").rename(tmp_path / "m" / "1")
+        (tmp_path / "m" / name / bundle.MANIFEST).write_text(manifest)
+    (tmp_path / "m" / "11").mkdir()  # and no manifest in it
     assert bundle.versions(tmp_path, "m") == [1, 9, 10]
 
 

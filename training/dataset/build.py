@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -79,34 +81,54 @@ def dataset_key(paths: DataPaths, schedule: Schedule, sampling: Sampling, seed: 
 def built_key(paths: DataPaths) -> str:
     """The key of the dataset there is; empty where there is none."""
     path = paths.dataset / DESCRIPTION
-    return str(json.loads(path.read_text())["key"]) if path.is_file() else ""
+    return str(json.loads(path.read_text()).get("key", "")) if path.is_file() else ""
 
 
 def build(
-    paths: DataPaths, schedule: Schedule, sampling: Sampling | None = None, seed: int = 0
-) -> Iterator[tuple[Path, int]]:
+    paths: DataPaths,
+    schedule: Schedule,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    processes: int = 1,
+) -> Generator[tuple[Path, int]]:
     """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
 
-    Raises FeatureStoreError where the feature repository is not applied.
+    processes: shards written at once, each by a process of its own, of about 1.2 GB. Raises FeatureStoreError where
+    the feature repository is not applied.
     """
-    store = applied_store(paths)
-    key = dataset_key(paths, schedule, sampling or Sampling(), seed)
-    users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())
-    items = pq.read_table(paths.items, columns=["item_id"])["item_id"].to_pylist()
+    applied_store(paths)
+    sampling = sampling or Sampling()
+    key = dataset_key(paths, schedule, sampling, seed)
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
-    for shard in shards(schedule, sampling or Sampling()):
-        path = shard.path(staged)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(path, SHARD_SCHEMA, compression="zstd", compression_level=1) as writer:
-            rows = 0
-            for batch in _batches(store, paths, shard, users, items, seed):
-                writer.write_batch(batch)
-                rows += batch.num_rows
-        yield shard.path(paths.dataset), rows
+    jobs = [(paths, shard, staged, seed) for shard in shards(schedule, sampling)]
+    if processes == 1:
+        yield from map(_write, jobs)
+    else:
+        with get_context("spawn").Pool(processes, initializer=_leave_interrupts_to_the_parent) as pool:
+            yield from pool.imap(_write, jobs)
     write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _write(job: tuple[DataPaths, Shard, Path, int]) -> tuple[Path, int]:
+    """Write one shard below the staging folder; the file it will be, and its number of rows."""
+    paths, shard, staged, seed = job
+    users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())
+    items = pq.read_table(paths.items, columns=["item_id"])["item_id"].to_pylist()
+    path = shard.path(staged)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = 0
+    with pq.ParquetWriter(path, SHARD_SCHEMA, compression="zstd", compression_level=1) as writer:
+        for batch in _batches(applied_store(paths), paths, shard, users, items, seed):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return shard.path(paths.dataset), rows
 
 
 def _batches(

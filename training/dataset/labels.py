@@ -17,14 +17,14 @@ class Purchases:
     def __init__(self, paths: DataPaths, start: datetime, stop: datetime) -> None:
         """Read the purchases in [start, stop), naive UTC."""
         with duckdb.connect() as connection:
-            table = connection.execute(
+            table = connection.sql(
                 """
                 select user_id, item_key, cast(epoch(event_time) as bigint) as at
                 from read_parquet(?)
                 where event_type = 'purchase' and event_time >= ? and event_time < ?
                 order by user_id
                 """,
-                [f"{paths.events}/**/*.parquet", start, stop],
+                params=[f"{paths.events}/**/*.parquet", start, stop],
             ).to_arrow_table()
         users = table["user_id"].to_numpy()
         self._keys: I64 = table["item_key"].to_numpy()

@@ -8,24 +8,20 @@ source larger than memory goes through. The result is put in place by renames at
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import ShoprankError, UserError
-from training.ingest.clean import DUPLICATE, IDENTITY, MALFORMED, classified
-from training.ingest.files import confine_quotes
+from training.ingest.clean import DUPLICATE, IDENTITY
 from training.ingest.quality import QualityReport, measure
-from training.ingest.source import ITEM_COLUMNS, RAW_COLUMNS, USER_COLUMNS, Part, Source, literal
+from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files
+from training.ingest.source import ITEM_COLUMNS, RAW_COLUMNS, USER_COLUMNS, Source, literal
 
-BUCKETS = 16
 KEY = "cast(md5_number_lower(item_id) & 9223372036854775807 as bigint)"
-SWALLOWING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
 REJECTED_COLUMNS = ("reason", "source", "row", *RAW_COLUMNS, "line_text")
 
 CANONICAL = {
@@ -42,9 +38,6 @@ CANONICAL = {
 }
 """Each column of a clean event, from a usable row."""
 
-Stage = Callable[[str, int, int], None]
-"""Is told what is being done, how many steps of it are done, and of how many."""
-
 
 def ingest(
     source: Source,
@@ -56,7 +49,8 @@ def ingest(
     """Write clean events, items, users, rejected rows and the quality report below `paths`.
 
     until: naive UTC; a later event is rejected as of the future (default: now). What was there before stays until all
-    is written. Raises UserError where the source cannot be read or no row of it is usable.
+    is written. Raises UserError where the source cannot be read, no row of it is
+    usable, or the memory limit is wrong or too small.
     """
     staged = paths.root / "ingest.tmp"
     shutil.rmtree(staged, ignore_errors=True)
@@ -68,6 +62,8 @@ def ingest(
         with _connect(staged, memory_limit) as connection:
             report = _run(source, DataPaths(staged), until or datetime.now(UTC).replace(tzinfo=None), connection, stage)
         _put_in_place(DataPaths(staged), paths)
+    except duckdb.OutOfMemoryException as error:
+        raise UserError(f"memory limit {memory_limit!r}: too small for these events; raise it") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return report
@@ -87,7 +83,7 @@ def _run(
     source: Source, out: DataPaths, until: datetime, connection: DuckDBPyConnection, stage: Stage
 ) -> QualityReport:
     rows = out.root / "rows"
-    files = _read(source, rows, until, connection, stage)
+    files = read_files(source, rows, until, connection, stage)
     read = _count(connection, rows, "*/*/*.parquet") + _count(connection, out.root, "malformed/*.parquet")
     if not read:
         raise UserError(f"{', '.join(files)}: no rows")
@@ -109,86 +105,6 @@ def _run(
     write_json(out.quality, report.to_dict())
     stage("items and users", 1, 1)
     return report
-
-
-def _read(source: Source, rows: Path, until: datetime, connection: DuckDBPyConnection, stage: Stage) -> list[str]:
-    """First pass: every row of every file, typed, into `rows/part=N/bucket=M`; malformed lines beside."""
-    files = []
-    (rows.with_name("malformed")).mkdir()
-    for number, part in enumerate(source.parts(connection)):
-        stage(f"reading {Path(part.name).name}", number, number + 1)
-        numbered = f"select {literal(part.name)} as source, row_number() over () as row, * from ({part.query})"
-        bucketed = (
-            f"select *, coalesce(hash(trim(user_id)) % {BUCKETS}, 0) as bucket from ({classified(numbered, until)})"
-        )
-        _read_part(
-            connection, part, bucketed, rows / f"part={number}", rows.with_name("malformed") / f"{number}.parquet"
-        )
-        files.append(part.name)
-    return files
-
-
-def _read_part(connection: DuckDBPyConnection, part: Part, query: str, rows: Path, malformed: Path) -> None:
-    """Write the rows of one file to buckets below `rows`; its malformed lines, if any, to the file `malformed`."""
-    copy = f"copy ({query}) to {literal(str(rows))} (format parquet, compression zstd, partition_by (bucket))"
-    rows.mkdir(parents=True)
-    failure = _try(connection, copy)
-    open_quotes: list[tuple[int, str]] = []
-    if part.csv and (isinstance(failure, duckdb.InvalidInputException) or _swallowed(connection)):
-        shutil.rmtree(rows)
-        rows.mkdir()
-        _forget_malformed(connection)
-        open_quotes = confine_quotes(connection, part.csv, rows.with_name(f"{rows.name}.csv"))
-        failure = _try(connection, copy)
-    if failure:
-        raise UserError(f"{part.name}: cannot be read: {str(failure).splitlines()[0]}") from failure
-    _keep_malformed(connection, part.name, open_quotes, malformed)
-
-
-def _try(connection: DuckDBPyConnection, query: str) -> duckdb.Error | None:
-    """Run a query over a given file; the error, where that is what is wrong."""
-    try:
-        connection.execute(query)
-    except (duckdb.InvalidInputException, duckdb.IOException) as error:
-        return error
-    return None
-
-
-def _has_malformed(connection: DuckDBPyConnection) -> bool:
-    return bool(connection.execute("from duckdb_tables() where table_name = 'reject_errors'").fetchall())
-
-
-def _swallowed(connection: DuckDBPyConnection) -> bool:
-    """Whether a line left a quote open, so that the reader took later lines for a part of it."""
-    query = f"from reject_errors where error_type::varchar in {SWALLOWING} limit 1"
-    return _has_malformed(connection) and bool(connection.execute(query).fetchall())
-
-
-def _forget_malformed(connection: DuckDBPyConnection) -> None:
-    connection.execute("drop table if exists reject_errors")
-    connection.execute("drop table if exists reject_scans")
-
-
-def _keep_malformed(connection: DuckDBPyConnection, name: str, open_quotes: list[tuple[int, str]], path: Path) -> None:
-    """Write the lines the reader set aside, and those with an open quote, to `path`, if there are any."""
-    connection.execute("create or replace temp table malformed (reason varchar, row bigint, line_text varchar)")
-    if _has_malformed(connection):
-        connection.execute(
-            f"""
-            insert into malformed
-            select '{MALFORMED}: ' || lower(min(error_type::varchar)), line,
-                   ltrim(any_value(csv_line), chr(10) || chr(13))
-            from reject_errors group by line
-            """
-        )
-        _forget_malformed(connection)
-    if open_quotes:
-        lines = pa.table(dict(zip(("row", "line_text"), zip(*open_quotes, strict=True), strict=True)))
-        connection.register("open_quotes", lines)
-        connection.execute(f"insert into malformed select '{MALFORMED}: open quote', row, line_text from open_quotes")
-        connection.unregister("open_quotes")
-    if connection.execute("from malformed limit 1").fetchall():
-        _copy(connection, f"select reason, {literal(name)} as source, row, line_text from malformed order by row", path)
 
 
 def _deduplicate(rows: Path, out: DataPaths, connection: DuckDBPyConnection, stage: Stage) -> None:
@@ -264,7 +180,7 @@ def _side_table(
             {join} (select distinct {key} from {events}) as seen on known.{key} = seen.{key}
         ) where {key} is not null and {key} <> '' order by {key}
         """
-    if failure := _try(connection, _copying(query, path)):
+    if failure := attempt(connection, copying(query, path)):
         raise UserError(f"the {kind}s table cannot be read: {str(failure).splitlines()[0]}") from failure
     if kind == "item":
         (ids, keys) = connection.execute(
@@ -275,11 +191,7 @@ def _side_table(
 
 
 def _copy(connection: DuckDBPyConnection, query: str, path: Path) -> None:
-    connection.execute(_copying(query, path))
-
-
-def _copying(query: str, path: Path) -> str:
-    return f"copy ({query}) to {literal(str(path))} (format parquet, compression zstd)"
+    connection.execute(copying(query, path))
 
 
 def _count(connection: DuckDBPyConnection, folder: Path, pattern: str) -> int:

@@ -50,7 +50,8 @@ class ShopLog:
     def items_query(self) -> str:
         """What the events say of each item; department is the first word of the category code."""
         tables = " union all ".join(
-            f"select product_id, category_id, category_code, brand from {table}" for table in self._relations
+            f"select product_id, {', '.join(map(_given, ('category_id', 'category_code', 'brand')))} from {table}"
+            for table in self._relations
         )
         # One value an attribute, the same on every run: an item that changed its brand keeps the largest text.
         return (
@@ -64,3 +65,7 @@ class ShopLog:
     def users_query(self) -> None:
         """Nothing is known of users but their events."""
         return None
+
+
+def _given(column: str) -> str:
+    return f"nullif(trim({column}), '') as {column}"

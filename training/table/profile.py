@@ -85,6 +85,8 @@ def _column(source: Source, label: Label, name: str) -> Column:
         return _checked(source, label, name, "date", _date(f"CAST({quoted(name)} AS TIMESTAMP)"))
     if type_ in ("VARCHAR", "UUID") or type_.startswith("ENUM"):
         return _text_column(source, label, name)
+    if type_ == '"NULL"':
+        return Column(name, "dropped", reason="every cell is empty")
     return Column(name, "dropped", reason=f"type {source.types[name]} is neither number, date nor text")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -139,9 +138,15 @@ def test_a_later_event_than_now_is_future_by_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", ["lots", "0", "1"])
 def test_a_memory_limit_that_is_no_size_is_an_error(tmp_path: Path, size: str) -> None:
-    source: Any = ShopLog([str(write_log(tmp_path / "events.csv", line()))])
+    source = ShopLog([str(write_log(tmp_path / "events.csv", line()))])
     with pytest.raises(UserError, match=f"memory limit '{size}': not a size such as 500MB"):
         ingest(source, DataPaths(tmp_path / "data"), memory_limit=size)
+
+
+def test_a_memory_limit_that_is_too_small_is_an_error(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "events.csv", *(line(user_id=str(n)) for n in range(1_000)))
+    with pytest.raises(UserError, match="memory limit '1MB': too small for these events"):
+        ingest(ShopLog([str(log)]), DataPaths(tmp_path / "data"), UNTIL, "1MB")
 
 
 def test_a_data_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:

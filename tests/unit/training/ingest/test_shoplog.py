@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from feature_repo.schema import key_of
 from tests.shop_log import ingest_log, line, rows
 
@@ -34,8 +36,9 @@ def test_items_take_their_attributes_from_their_events(tmp_path: Path) -> None:
     }
 
 
-def test_an_item_without_a_category_code_is_of_its_category_id(tmp_path: Path) -> None:
-    (item,) = rows(ingest_log(tmp_path, line(category_code="")).paths.items)
+@pytest.mark.parametrize("empty", ["", '""', " "])
+def test_an_item_without_a_category_code_is_of_its_category_id(tmp_path: Path, empty: str) -> None:
+    (item,) = rows(ingest_log(tmp_path, line(category_code=empty)).paths.items)
     assert (item["department"], item["category"]) == (None, "2001")
 
 

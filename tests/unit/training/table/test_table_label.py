@@ -77,11 +77,6 @@ def test_missing_label_column_is_refused_naming_those_there_are(tmp_path: Path) 
 
 
 def test_value_with_a_quote_is_a_label_like_any_other(tmp_path: Path) -> None:
-    label = label_of(tmp_path, ["won't", "will", "will"])
-    source = load(tmp_path / "t.csv", _fresh(tmp_path))
+    source = load(write_csv(tmp_path / "t.csv", {"bought": ["won't", "will", "will"]}), tmp_path)
+    label = read_label(source, "bought")
     assert source.one(f"SELECT sum({label.sql}), count({label.sql}) FROM source") == (1, 3)
-
-
-def _fresh(folder: Path) -> Path:
-    (folder / "again").mkdir()
-    return folder / "again"

@@ -28,7 +28,8 @@ def refusal(tmp_path: Path, content: bytes, name: str = "table.csv") -> str:
 
 
 def cells(path: Path, folder: Path) -> list[tuple[object, ...]]:
-    return load(path, folder).connection.execute("FROM source ORDER BY __row").fetchall()
+    rows: list[tuple[object, ...]] = load(path, folder).connection.execute("FROM source ORDER BY __row").fetchall()
+    return rows
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""The packaged retail data goes through whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from feature_repo.paths import DataPaths
+from tests.shop_log import rows
+from training.ingest import ingest
+from training.ingest.completejourney import CompleteJourney
+
+
+def test_every_transaction_is_a_purchase_that_is_kept_or_rejected(tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path)
+    report = ingest(CompleteJourney(), paths, datetime(2018, 1, 2))
+    assert report.rows_read == 1_469_307
+    assert report.rows_kept > 0.99 * report.rows_read
+    assert report.rows_kept + sum(report.rejected.values()) == report.rows_read
+    assert (report.users, list(report.events_by_type)) == (2_469, ["purchase"])
+    assert len(rows(paths.items)) >= 92_331
+    assert sum(user["age"] is not None for user in rows(paths.users)) == 801

@@ -1,0 +1,175 @@
+"""A column map turns any table into events, and every mistake in it is named."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_repo.paths import DataPaths
+from shoprank.errors import UserError
+from tests.shop_log import UNTIL, Ingested, rows
+from training.ingest import ingest
+from training.ingest.table import ColumnMap, MappedTable
+
+DOCS = Path(__file__).parents[4] / "docs" / "data.md"
+MAP = """
+[columns]
+event_time = "at"
+user_id = "who"
+item_id = "sku"
+price = "paid"
+[defaults]
+event_type = "purchase"
+"""
+
+
+def ingest_table(root: Path, table: str, column_map: str, name: str = "table.csv") -> Ingested:
+    """Ingest a CSV of this text by this map."""
+    (root / name).write_text(table)
+    return ingest_mapped(root, root / name, column_map)
+
+
+def ingest_mapped(root: Path, file: Path, column_map: str) -> Ingested:
+    """Ingest a file by this map."""
+    (root / "map.toml").write_text(column_map)
+    paths = DataPaths(root / "data")
+    return Ingested(paths, ingest(MappedTable([str(file)], root / "map.toml"), paths, UNTIL, "500MB"))
+
+
+def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
+    blocks = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)```", DOCS.read_text(), re.MULTILINE | re.DOTALL))
+    for name, text in blocks.items():
+        (tmp_path / name).write_text(text)
+    ingested = ingest_mapped(tmp_path, tmp_path / "orders.csv", blocks["map.toml"])
+    assert ingested.report.rejected == {}
+    events = sorted(ingested.events(), key=lambda e: e["event_time"])
+    assert [(e["event_time"], e["user_id"], e["item_id"], e["event_type"], e["price"]) for e in events] == [
+        (datetime(2019, 10, 1), "c1", "A-1", "purchase", 3.5),
+        (datetime(2019, 10, 1, 0, 1), "c2", "B-2", "view", None),
+        (datetime(2019, 10, 2), "c2", "B-2", "purchase", 12),
+    ]
+    assert {e["channel"] for e in events} == {"web"}
+    items = [(i["item_id"], i["name"], i["brand"], i["category"], i["size"]) for i in rows(ingested.paths.items)]
+    assert items == [("A-1", "Oat milk", "Own", "drinks", None), ("B-2", "Teapot", "Brown", "kitchen", None)]
+    assert [(u["user_id"], u["age"]) for u in rows(ingested.paths.users)] == [("c1", "25-34"), ("c2", "45-54")]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1_000), ("us", 1_000_000)])
+def test_a_parquet_file_with_epoch_times_and_other_type_names_is_read(tmp_path: Path, unit: str, factor: int) -> None:
+    table = pa.table(
+        {
+            "at": [1_569_888_000 * factor],
+            "who": [7],
+            "sku": [1001],
+            "paid": pa.array([9.5], pa.float32()),
+            "what": ["BUY"],
+        }
+    )
+    pq.write_table(table, tmp_path / "events.parquet")
+    column_map = f'time = "{unit}"\n{MAP.replace("[defaults]", "")}'.replace(
+        'event_type = "purchase"', 'event_type = "what"\n[event_types]\nBUY = "purchase"'
+    )
+    (event,) = ingest_mapped(tmp_path, tmp_path / "events.parquet", column_map).events()
+    assert (event["event_time"], event["user_id"], event["item_id"], event["event_type"], event["price"]) == (
+        datetime(2019, 10, 1),
+        "7",
+        "1001",
+        "purchase",
+        9.5,
+    )
+
+
+def test_a_parquet_timestamp_is_read_as_utc(tmp_path: Path) -> None:
+    at = pa.array([datetime(2019, 10, 1, 12)], pa.timestamp("us"))
+    pq.write_table(pa.table({"at": at, "who": [7], "sku": [1], "paid": [1]}), tmp_path / "events.parquet")
+    (event,) = ingest_mapped(tmp_path, tmp_path / "events.parquet", MAP).events()
+    assert event["event_time"] == datetime(2019, 10, 1, 12)
+
+
+@pytest.mark.parametrize("value", ["soon", "1e300", "nan", "2019-10-01", "-5"])
+def test_an_epoch_time_that_is_none_is_rejected(tmp_path: Path, value: str) -> None:
+    table = f"at,who,sku,paid\n1569888000,7,1,1\n{value},8,1,1\n"
+    ingested = ingest_table(tmp_path, table, f'time = "s"\n{MAP}')
+    assert ingested.report.rejected == {"unparsable time": 1}
+    (row,) = ingested.rejected()
+    assert value == "-5" or value in row["event_time"]
+
+
+def test_an_empty_epoch_time_is_missing(tmp_path: Path) -> None:
+    ingested = ingest_table(tmp_path, "at,who,sku,paid\n1569888000,7,1,1\n,8,1,1\n", f'time = "s"\n{MAP}')
+    assert ingested.report.rejected == {"missing event_time": 1}
+
+
+def test_names_with_quotes_and_blanks_are_columns(tmp_path: Path) -> None:
+    table = 'at,"the ""who""",it\'s sku,paid\n2019-10-01,7,1,1\n'
+    column_map = MAP.replace('"who"', "'the \"who\"'").replace('"sku"', '"it\'s sku"')
+    assert ingest_table(tmp_path, table, column_map).report.rows_kept == 1
+
+
+def test_a_mapped_column_that_the_file_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"table\.csv: no column who; the file has at, sku, paid"):
+        ingest_table(tmp_path, "at,sku,paid\n2019-10-01,1,1\n", MAP)
+
+
+def test_a_missing_items_file_is_named(tmp_path: Path) -> None:
+    column_map = MAP + '[items]\nfile = "none.csv"\ncolumns = { item_id = "id" }\n'
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
+
+
+def test_a_malformed_line_in_the_items_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,title\n1,Tea\n2,Cake,more\n")
+    column_map = MAP + '[items]\nfile = "items.csv"\ncolumns = { item_id = "id", name = "title" }\n'
+    with pytest.raises(UserError, match=r"items table cannot be read: .*Line: 3"):
+        ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
+
+
+def test_several_rows_of_an_item_make_one(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,title\n1,Tea\n 1,\n1,Black tea\n,nobody\n2,Cake\n")
+    column_map = MAP + '[items]\nfile = "items.csv"\ncolumns = { item_id = "id", name = "title" }\n'
+    ingested = ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
+    assert [(i["item_id"], i["name"]) for i in rows(ingested.paths.items)] == [("1", "Tea"), ("2", "Cake")]
+
+
+WRONG = {
+    "not TOML": "columns = [",
+    r"columns: Field required": "",
+    r"colour: Extra inputs are not permitted": MAP.replace("[defaults]", "[colour]"),
+    r"time: Input should be 'text', 's', 'ms' or 'us'": f'time = "minutes"\n{MAP}',
+    r"colour are not columns of an event; those are event_id, event_time": MAP.replace("price", "colour"),
+    r"nothing is mapped to event_time$": MAP.replace('event_time = "at"', ""),
+    r"nothing is mapped to event_type$": MAP.replace('event_type = "purchase"', ""),
+    r"items\.columns: nothing is mapped to item_id": MAP + '[items]\nfile = "i.csv"\ncolumns = { name = "n" }',
+    r"items\.columns: colour are not among item_id, name": MAP + '[items]\nfile = "i"\ncolumns = { colour = "n" }',
+    r"users\.columns: nothing is mapped to user_id": MAP + '[users]\nfile = "u.csv"\ncolumns = { age = "a" }',
+    r"users\.file: Field required": MAP + '[users]\ncolumns = { user_id = "a" }',
+}
+
+
+@pytest.mark.parametrize(("message", "text"), WRONG.items())
+def test_a_wrong_map_names_the_file_and_what_is_wrong(tmp_path: Path, message: str, text: str) -> None:
+    file = tmp_path / "map.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=rf"map\.toml: .*{message}"):
+        ColumnMap.read(file)
+
+
+def test_a_missing_map_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"map\.toml: no such file"):
+        ColumnMap.read(tmp_path / "map.toml")
+
+
+def test_a_map_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        ColumnMap.read(tmp_path)
+
+
+def test_a_map_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "map.toml").write_bytes('time = "é"'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"map\.toml: not UTF-8"):
+        ColumnMap.read(tmp_path / "map.toml")

@@ -54,7 +54,7 @@ def choose(shop: Shop, count: int = 3) -> list[str]:
     known = pq.read_table(shop.user_snapshot, columns=columns)
     known = known.filter(pc.and_(pc.greater(known["user_age_key"], 0), pc.greater(known["user_purchases_28d"], 10)))
     known = known.sort_by([("user_purchases_28d", "descending"), ("user_id", "ascending")])
-    at = np.linspace(0.1, 0.9, count) * (known.num_rows - 1)
+    at = np.linspace(0.05, 0.85, count) * (known.num_rows - 1)
     return [known["user_id"][int(i)].as_py() for i in at]
 
 
@@ -141,9 +141,9 @@ def because(slate: Slate, item_id: str, better: str, contrast: Contrast) -> str:
         "its category": f"its category was bought {pair('uc_purchases', '.0f')} times",
         "popularity": f"{pair('item_buyers_28d', '.0f')} households in 28 days",
         "price and discount": f"price {pair('item_price', '.2f')}",
-        "kind of item": slate.items[item_id].category.lower(),
+        "kind of item": f"it is of {slate.items[item_id].category.lower() or 'no known category'}",
     }
-    return f"{contrast.group}: {said[contrast.group]} ({contrast.gain:+.1f} log-odds)"
+    return f"{said[contrast.group]} ({contrast.gain:+.1f} log-odds if alike)"
 
 
 def latencies(shop: Shop, user_ids: Sequence[str], candidates: Sequence[str], count: int) -> F32:

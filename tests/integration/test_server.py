@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -148,7 +148,7 @@ def test_a_bad_request_names_every_bad_field_in_google_rpc_bad_request(server: R
         with pytest.raises(grpc.RpcError) as error:
             stub.RankItems(ranking_pb2.RankItemsRequest(item_ids=["a", "a"], top_k=0, temperature=-1))
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    status = rpc_status.from_call(error.value)
+    status = rpc_status.from_call(cast(grpc.Call, error.value))
     assert status is not None
     details = error_details_pb2.BadRequest()
     assert status.details[0].Unpack(details)

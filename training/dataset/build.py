@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import signal
+import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -105,15 +106,17 @@ def build(
     if processes == 1:
         yield from map(_write, jobs)
     else:
-        with get_context("spawn").Pool(processes, initializer=_leave_interrupts_to_the_parent) as pool:
+        with get_context("spawn").Pool(processes, initializer=_prepare_process) as pool:
             yield from pool.imap(_write, jobs)
     write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _prepare_process() -> None:
+    """Leave interrupts to the parent, which ends its processes, and keep Feast's warnings off the terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
 
 
 def _write(job: tuple[DataPaths, Shard, Path, int]) -> tuple[Path, int]:

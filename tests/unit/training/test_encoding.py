@@ -100,3 +100,16 @@ def test_rare_categories_are_left_out_and_the_frequent_come_first(tmp_path: Path
     encoding = fit_encoding(Split(tmp_path, Columns((), ("k",))), np.random.default_rng(0), min_count=3)
     assert encoding.vocabulary.values[0].to_pylist() == [6, 5]
     assert encoding.vocabulary.sizes == (4,)
+
+
+@pytest.mark.parametrize("trained_on", [np.full(50, 7.0), np.full(50, np.nan)], ids=["constant", "empty"])
+def test_column_that_never_changed_counts_as_zero_whatever_it_holds_later(trained_on: np.ndarray) -> None:
+    normalization = fit_normalization(column(trained_on))
+    assert (normalization.apply(column(np.array([7.0, -3.0, 1e9, np.nan])))[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-41, 1e-30, 1e29])
+def test_numbers_at_the_ends_of_float32_stay_finite(scale: float) -> None:
+    values = column(RNG.normal(size=1000) * scale)
+    z = fit_normalization(values).apply(np.concatenate([values, column(np.array([np.inf, -np.inf, 0]))]))
+    assert np.isfinite(z).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,16 @@ def test_interrupted_export_leaves_the_earlier_version_active_and_nothing_else(
         export_bundle(trained, test, tmp_path, Identity("m"))
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "current"]
     assert bundle.current(tmp_path, "m") == first.resolve()
+
+
+def test_files_left_by_a_killed_export_are_no_hindrance(keyed: tuple[Trained, Split], tmp_path: Path) -> None:
+    trained, test = keyed
+    left = tmp_path / "m" / f".staged.{os.getpid()}"
+    left.mkdir(parents=True)
+    (left / "half").write_text("")
+    path = export_bundle(trained, test, tmp_path, Identity("m"))
+    assert set(bundle.verify(path).files) == {bundle.MODEL, bundle.GOLDEN}
+    assert not left.exists()
 
 
 def test_graph_needs_nothing_beside_it(keyed: tuple[Trained, Split], tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ serve: install ## Serve the active model over gRPC, at the time of the newest fe
 bench: install ## Measure the server's latency against an empty gRPC handler
 	$(RUN) bench serving $(STORE)
 
+.PHONY: parity
+parity: install ## Hold the features of training against those served, bit for bit
+	$(RUN) bench parity --data $(DATA)
+
 .PHONY: bench-ingest
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
 	$(RUN) bench ingest

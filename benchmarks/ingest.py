@@ -16,7 +16,6 @@ from typing import Any
 
 from feature_repo.paths import write_json
 
-
 SHOP = ["--users", "200000", "--items", "50000", "--dirty", "0.01"]
 
 

@@ -21,6 +21,7 @@ from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.store import applied_store, apply, materialize
 from feature_repo.transforms import assemble, item_rows, user_row
+from shoprank.cli.console import quiet
 from training.dataset.point_in_time import ITEM_FEATURES, USER_FEATURES
 from training.features.snapshots import VIEWS, snapshot_path
 from training.schedule import Schedule
@@ -103,7 +104,8 @@ def main() -> None:
     parser.add_argument("--triples", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/parity.json"))
     options = parser.parse_args()
-    result = compare(DataPaths(options.data), options.triples)
+    with quiet():
+        result = compare(DataPaths(options.data), options.triples)
     write_json(options.out, result)
     print(f"parity: {result['different_values']} of {result['values']:,} values differ; {options.out}")
 

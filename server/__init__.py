@@ -1,1 +1,6 @@
 """The gRPC process: reads features from Feast's online store, runs ONNX Runtime, ranks."""
+
+import os
+
+# ONNX Runtime 1.29 and later report to their maker unless told not to before they are imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

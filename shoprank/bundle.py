@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from shoprank.errors import BundleError
+from shoprank.errors import BundleError, UserError
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 CURRENT = "current"
 FORMAT = 1
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 VERSION = re.compile(r"[1-9][0-9]*")
 
 
@@ -102,6 +103,8 @@ def verify(bundle: Path) -> Manifest:
     """Read the manifest and hold every file against its hash. Raises BundleError naming the first that differs."""
     manifest = Manifest.read(bundle)
     for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"{bundle / MANIFEST}: {name!r} is no name of a file beside it")
         path = bundle / name
         if not path.is_file():
             raise BundleError(f"{path}: missing, though the manifest names it")
@@ -112,9 +115,26 @@ def verify(bundle: Path) -> Manifest:
     return manifest
 
 
+def model_directory(repository: Path, model: str) -> Path:
+    """Directory of a model. Raises UserError for a name that is not letters, digits, `_` and `-`, 1 to 64 of them."""
+    if not NAME.fullmatch(model):
+        raise UserError(f"model {model!r}: a name has 1 to 64 letters, digits, _ or -")
+    return repository / model
+
+
+def require_kind(repository: Path, model: str, kind: str) -> None:
+    """Raise UserError where the model's newest version is of another kind, so that one cannot bury the other."""
+    for version in versions(repository, model)[-1:]:
+        found = Manifest.read(repository / model / str(version)).kind
+        if found != kind:
+            raise UserError(
+                f"model {model}: its versions in {repository} are of kind {found}, not {kind}; name another"
+            )
+
+
 def versions(repository: Path, model: str) -> list[int]:
     """Version numbers of `model`, ascending; empty where there is none."""
-    directory = repository / model
+    directory = model_directory(repository, model)
     if not directory.is_dir():
         return []
     return sorted(int(p.name) for p in directory.iterdir() if VERSION.fullmatch(p.name) and (p / MANIFEST).is_file())
@@ -122,7 +142,7 @@ def versions(repository: Path, model: str) -> list[int]:
 
 def current(repository: Path, model: str) -> Path:
     """Directory of the active version. Raises BundleError where none is active."""
-    link = repository / model / CURRENT
+    link = model_directory(repository, model) / CURRENT
     if not link.is_dir():
         raise BundleError(f"{link}: no active model; run `shoprank train` first")
     return link.resolve()
@@ -130,8 +150,10 @@ def current(repository: Path, model: str) -> Path:
 
 def activate(repository: Path, model: str, version: int) -> Path:
     """Make `version` the active one by one atomic rename and return its directory. Verifies it first."""
-    bundle = repository / model / str(version)
-    verify(bundle)
+    bundle = model_directory(repository, model) / str(version)
+    manifest = verify(bundle)
+    if (manifest.model, manifest.version) != (model, version):
+        raise BundleError(f"{bundle}: its manifest is of {manifest.model} version {manifest.version}")
     link = repository / model / CURRENT
     staged = link.with_name(f".{CURRENT}.{os.getpid()}")
     staged.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoprank.bundle import require_kind
 from shoprank.cli.app import app
 from shoprank.cli.console import progress, stdout
-from shoprank.cli.options import DataDir, ModelName, ModelRepository
+from shoprank.cli.options import DataDir, ModelRepository
 from shoprank.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class Head(StrEnum):
 def train(
     data: DataDir = Path("data"),
     model_repository: ModelRepository = Path("model_repository"),
-    model: ModelName = "purchase",
+    model: Annotated[
+        str | None, typer.Option(help="Name of the model; purchase, or with --table the file's name.")
+    ] = None,
     head: Annotated[Head, typer.Option(help="One logit, or two with a softmax over them.")] = Head.sigmoid,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs at most; training stops early.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Rows a step.")] = None,
@@ -62,23 +66,27 @@ def train(
 
     if table is None:
         _refuse_table_options(label=label, positive=positive, time_column=time_column, id_columns=id_columns)
-        _train_ranking(data, model_repository, model, adjusted)
+        name = model or "purchase"
+        require_kind(model_repository, name, "ranking")
+        _train_ranking(data, model_repository, name, adjusted)
     elif label is None:
         raise UserError("--table needs --label, the column to predict")
     else:
+        name = model or re.sub(r"[^A-Za-z0-9_-]+", "_", table.stem.partition(".")[0])[:64]
+        require_kind(model_repository, name, "table")
         _import_tensorflow_quietly()
         from training.table.train import settings_for, train_table
 
-        ids = [name for name in (id_columns or "").split(",") if name]
+        ids = [column for column in (id_columns or "").split(",") if column]
         with progress() as tell:
             made = train_table(
-                table, label, model_repository, model, time_column, ids, positive,
+                table, label, model_repository, name, time_column, ids, positive,
                 lambda rows: adjusted(settings_for(rows)), tell,
             )  # fmt: skip
         for note in made.notes:
             print(note)
         _print_metrics({"MLP": made.metrics, "logistic regression": made.baseline})
-        print(f"train: {model} version {made.bundle.name} in {made.bundle}")
+        print(f"train: {name} version {made.bundle.name} in {made.bundle}")
 
 
 def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:

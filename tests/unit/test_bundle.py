@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shoprank import bundle
-from shoprank.errors import BundleError
+from shoprank.errors import BundleError, UserError
 
 
 def write_bundle(repository: Path, version: int, model: str = "m") -> Path:
@@ -200,3 +200,30 @@ def test_versions_are_whole_numbers_only_and_in_their_order(tmp_path: Path) -> N
 
 def test_model_without_versions_has_none(tmp_path: Path) -> None:
     assert bundle.versions(tmp_path, "nothing") == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a b", "x" * 65, "modèle"])
+def test_a_models_name_is_a_plain_word(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="a name has 1 to 64 letters"):
+        bundle.current(tmp_path, name)
+
+
+def test_a_version_copied_to_another_place_is_not_activated(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 1).rename(tmp_path / "m" / "2")
+    with pytest.raises(BundleError, match="its manifest is of m version 1"):
+        bundle.activate(tmp_path, "m", 2)
+
+
+def test_a_file_outside_the_bundle_is_refused(tmp_path: Path) -> None:
+    directory = write_bundle(tmp_path, 1)
+    alter(directory, files={"../../model.onnx": "0" * 64})
+    with pytest.raises(BundleError, match="is no name of a file beside it"):
+        bundle.verify(directory)
+
+
+def test_a_model_of_one_kind_does_not_bury_one_of_another(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 1)
+    bundle.require_kind(tmp_path, "m", "table")
+    bundle.require_kind(tmp_path, "new", "ranking")
+    with pytest.raises(UserError, match="are of kind table, not ranking"):
+        bundle.require_kind(tmp_path, "m", "ranking")

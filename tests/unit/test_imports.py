@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,13 @@ def test_the_committed_stubs_are_what_the_protos_give(tmp_path: Path) -> None:
     from shoprank.cli.protos import STUBS, differing, generate
 
     assert differing(generate(tmp_path), STUBS) == []
+
+
+@pytest.mark.parametrize("module", ["server.model", "training.export", "training.evaluate.run"])
+def test_onnx_runtime_reports_to_nobody(module: str, tmp_path: Path) -> None:
+    """Its telemetry leaves an identifier in the temporary folder or at home; nothing may be left."""
+    homes = {name: str(tmp_path) for name in ("TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORT_") and k != "CI"} | homes
+    code = f"import {module}, onnxruntime; onnxruntime.get_available_providers()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert not list(tmp_path.rglob(".ses"))

@@ -60,7 +60,7 @@ def test_settings_reach_the_bundle(run: Run, table: str, tmp_path: Path) -> None
         *("--class-weight", "2", "--seed", "3", "--model-repository", "elsewhere"),
     )
     assert code == 0, out
-    manifest = bundle.Manifest.read(tmp_path / "elsewhere" / "purchase" / "1")
+    manifest = bundle.Manifest.read(tmp_path / "elsewhere" / "table" / "1")
     settings = manifest.training["settings"]
     assert manifest.head == "softmax"
     assert (settings["batch_size"], settings["class_weight"], settings["seed"]) == (50, 2.0, 3)
@@ -123,10 +123,10 @@ def test_interrupt_ends_with_130_keeps_the_earlier_version_and_can_be_run_again(
         os.close(terminal)
     assert "Traceback" not in said
     assert not any(scratch.glob("shoprank-table-*"))
-    assert sorted(p.name for p in (tmp_path / "models" / "purchase").iterdir()) == ["1", bundle.CURRENT]
-    assert bundle.current(tmp_path / "models", "purchase").name == "1"
+    assert sorted(p.name for p in (tmp_path / "models" / "table").iterdir()) == ["1", bundle.CURRENT]
+    assert bundle.current(tmp_path / "models", "table").name == "1"
     assert run(*arguments, "--epochs", "1")[0] == 0
-    assert bundle.current(tmp_path / "models", "purchase").name == "2"
+    assert bundle.current(tmp_path / "models", "table").name == "2"
 
 
 def start_on_terminal(*arguments: str, **environment: str) -> tuple[subprocess.Popen[bytes], int]:

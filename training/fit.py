@@ -49,9 +49,9 @@ class Settings:
     """
 
     architecture: Architecture = field(default_factory=Architecture)
-    epochs: int = 6
+    epochs: int = 3
     batch_size: int = 4096
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     patience: int = 2
     class_weight: float = 1.0
     min_count: int = 20

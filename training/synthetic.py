@@ -6,6 +6,7 @@ items, puts some of them into the cart, and buys some of those.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ CHUNK_SESSIONS = 50_000
 FAVOURITES = 12
 LOYALTY = 0.6
 CART_RATE, BUY_RATE = 0.35, 0.55
+MORE_LOOKS = 2.0
+EVENTS_A_SESSION = (1 + MORE_LOOKS) * (1 + CART_RATE * (1 + BUY_RATE))
 START = np.datetime64("2019-10-01T00:00:00", "s")
 DEPARTMENTS = ("electronics", "apparel", "furniture", "kids", "auto", "sport", "appliances", "computers")
 KINDS = ("basic", "classic", "light", "pro", "mini", "max", "home", "travel")
@@ -58,7 +61,9 @@ def write_shop_log(
     with staged.open("wb") as file:
         file.write((",".join(COLUMNS) + "\n").encode())
         while written < events:
-            table = _spoiled(_sessions(shop, taste, visits, written, rng), dirty, rng)
+            # No more sessions than are needed: a chunk is ordered by time, so what is cut off would be the last days.
+            sessions = min(CHUNK_SESSIONS, math.ceil((events - written) / EVENTS_A_SESSION))
+            table = _spoiled(_sessions(shop, taste, visits, sessions, written, rng), dirty, rng)
             table = table.slice(0, events - written).select(COLUMNS)
             pc.write_csv(table, file, pc.WriteOptions(include_header=False, quoting_style="none"))
             written += table.num_rows
@@ -67,12 +72,13 @@ def write_shop_log(
     return written
 
 
-def _sessions(shop: Shop, taste: I64, visits: npt.NDArray[np.float64], base: int, rng: np.random.Generator) -> pa.Table:
-    """The events of some sessions."""
-    sessions = CHUNK_SESSIONS
+def _sessions(
+    shop: Shop, taste: I64, visits: npt.NDArray[np.float64], sessions: int, base: int, rng: np.random.Generator
+) -> pa.Table:
+    """The events of so many sessions."""
     user = np.minimum(np.searchsorted(visits, rng.random(sessions)), shop.users - 1)
     start = rng.integers(0, shop.days * 86_400, sessions)
-    looks = 1 + rng.poisson(2.0, sessions)
+    looks = 1 + rng.poisson(MORE_LOOKS, sessions)
     session = np.repeat(np.arange(sessions), looks)
     favourite = taste[user[session], rng.integers(0, FAVOURITES, len(session))]
     popular = np.minimum((shop.items * rng.random(len(session)) ** 3).astype(np.int64), shop.items - 1)

@@ -20,6 +20,9 @@ CODES: tuple[tuple[type[ShoprankError], grpc.StatusCode], ...] = (
     (ShoprankError, grpc.StatusCode.INTERNAL),
 )
 
+MAX_VIOLATION_BYTES = 3_000
+"""Bytes of violations a reply carries: its trailers, encoded, must stay below the 8 KiB that gRPC always takes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,16 +63,15 @@ def _guarded(behaviour: Callable[[Any, grpc.ServicerContext], Any], method: str)
 
 
 def bad_request(error: InvalidRequest) -> status_pb2.Status:
-    """INVALID_ARGUMENT with a google.rpc.BadRequest naming every bad field."""
+    """INVALID_ARGUMENT with a google.rpc.BadRequest naming every bad field, as many as fit."""
+    bad = error_details_pb2.BadRequest()
+    for v in error.violations[:100]:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+        if bad.ByteSize() + violation.ByteSize() > MAX_VIOLATION_BYTES:
+            break
+        bad.field_violations.append(violation)
     details = AnyMessage()
-    details.Pack(
-        error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
-                for v in error.violations[:100]
-            ]
-        )
-    )
+    details.Pack(bad)
     message = "; ".join(f"{v.field} {v.description}" for v in error.violations[:5])
     if len(error.violations) > 5:
         message += f"; and {len(error.violations) - 5} more"

@@ -137,7 +137,7 @@ class Items:
             while not self._stopped.wait(seconds):
                 try:
                     self.refresh()
-                except FeatureStoreError:
+                except Exception:  # the registry is a file of Feast's that may be away or half written at the moment
                     log.exception("item features could not be read again; serving the former ones")
 
         threading.Thread(target=run, name="items", daemon=True).start()

@@ -83,8 +83,9 @@ class _Violations:
 
 
 def shown(value: str) -> str:
-    """A value for a message, cut short."""
-    return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
+    """A value for a message, cut to so many bytes."""
+    start = value[:SHOWN].encode()[:SHOWN].decode(errors="ignore")
+    return repr(value if start == value else start + "…")
 
 
 def score_query(request: ScoreItemsRequest, max_candidates: int) -> ScoreQuery:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoprank import results
@@ -86,14 +87,16 @@ class Client:
         """Purchase probability of each item; `time` (aware, or naive UTC) is the server's clock where it is None."""
         request = score_request(user_id, item_ids, time, channel)
         try:
-            return results.scores(self._ranking.ScoreItems(request, timeout=timeout or self._timeout))
+            return results.scores(
+                self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+            )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     def rank(
         self,
         user_id: str,
-        item_ids: Iterable[str] = (),
+        item_ids: Iterable[str] | None = None,
         *,
         top_k: int | None = None,
         temperature: float | None = None,
@@ -101,9 +104,9 @@ class Client:
         channel: str = "",
         timeout: float | None = None,
     ) -> results.Ranking:
-        """The items, best first; the best of the whole catalogue where none is given."""
+        """The items, best first; the best of the whole catalogue where `item_ids` is None. An empty list is refused."""
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
-        limit = timeout or rank_timeout(request, self._timeout)
+        limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
             return results.ranking(self._ranking.RankItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -111,9 +114,9 @@ class Client:
 
     def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """What the items are, by id; ids the catalogue does not know are left out."""
-        request = catalog_pb2.GetItemsRequest(item_ids=list(item_ids))
+        request = items_request(item_ids)
         try:
-            return results.items(self._catalog.GetItems(request, timeout=timeout or self._timeout))
+            return results.items(self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -160,14 +163,16 @@ class AsyncClient:
         """As `Client.score`."""
         request = score_request(user_id, item_ids, time, channel)
         try:
-            return results.scores(await self._ranking.ScoreItems(request, timeout=timeout or self._timeout))
+            return results.scores(
+                await self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+            )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     async def rank(
         self,
         user_id: str,
-        item_ids: Iterable[str] = (),
+        item_ids: Iterable[str] | None = None,
         *,
         top_k: int | None = None,
         temperature: float | None = None,
@@ -177,7 +182,7 @@ class AsyncClient:
     ) -> results.Ranking:
         """As `Client.rank`."""
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
-        limit = timeout or rank_timeout(request, self._timeout)
+        limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
             return results.ranking(await self._ranking.RankItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -185,9 +190,11 @@ class AsyncClient:
 
     async def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """As `Client.items`."""
-        request = catalog_pb2.GetItemsRequest(item_ids=list(item_ids))
+        request = items_request(item_ids)
         try:
-            return results.items(await self._catalog.GetItems(request, timeout=timeout or self._timeout))
+            return results.items(
+                await self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout)
+            )
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -207,26 +214,60 @@ class AsyncClient:
 def score_request(
     user_id: str, item_ids: Iterable[str], time: datetime | None, channel: str
 ) -> ranking_pb2.ScoreItemsRequest:
-    """The request of ScoreItems."""
-    return ranking_pb2.ScoreItemsRequest(user_id=user_id, item_ids=list(item_ids), context=_context(time, channel))
+    """The request of ScoreItems. Raises InvalidRequest for what cannot be put into one."""
+    return _build(
+        ranking_pb2.ScoreItemsRequest, user_id=user_id, item_ids=_ids(item_ids), context=_context(time, channel)
+    )
 
 
 def rank_request(
     user_id: str,
-    item_ids: Iterable[str],
+    item_ids: Iterable[str] | None,
     top_k: int | None,
     temperature: float | None,
     time: datetime | None,
     channel: str,
 ) -> ranking_pb2.RankItemsRequest:
-    """The request of RankItems."""
-    return ranking_pb2.RankItemsRequest(
+    """The request of RankItems. Raises InvalidRequest for what cannot be put into one, and for an empty list."""
+    candidates = None if item_ids is None else _ids(item_ids)
+    if candidates == []:
+        raise InvalidRequest([FieldViolation("item_ids", "is empty; leave it out for the whole catalogue")])
+    return _build(
+        ranking_pb2.RankItemsRequest,
         user_id=user_id,
-        item_ids=list(item_ids),
+        item_ids=candidates,
         top_k=top_k,
         temperature=temperature,
         context=_context(time, channel),
     )
+
+
+def items_request(item_ids: Iterable[str]) -> catalog_pb2.GetItemsRequest:
+    """The request of GetItems. Raises InvalidRequest for what cannot be put into one."""
+    return _build(catalog_pb2.GetItemsRequest, item_ids=_ids(item_ids))
+
+
+M = TypeVar("M", bound=Message)
+
+
+def _build(kind: type[M], **fields: Any) -> M:
+    """The message, filled a field at a time, so that every field that does not fit can be named."""
+    message = kind()
+    wrong = []
+    for name, value in fields.items():
+        try:
+            message.MergeFrom(kind(**{name: value}))
+        except (TypeError, ValueError) as error:
+            wrong.append(FieldViolation(name, f"does not fit: {value!r:.80}: {error!s:.200}"))
+    if wrong:
+        raise InvalidRequest(wrong)
+    return message
+
+
+def _ids(item_ids: Iterable[str]) -> list[str]:
+    if isinstance(item_ids, str | bytes):
+        raise InvalidRequest([FieldViolation("item_ids", f"is one text, not a list of ids: {item_ids!r:.80}")])
+    return list(item_ids)
 
 
 def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float:
@@ -235,10 +276,10 @@ def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float
 
 
 def _context(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
-    context = ranking_pb2.RequestContext(channel=channel)
+    context = _build(ranking_pb2.RequestContext, channel=channel)
     if time is not None:
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-        context.time.CopyFrom(Timestamp(seconds=int(aware.timestamp())))
+        context.time.CopyFrom(Timestamp(seconds=math.floor(aware.timestamp())))
     return context
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ class Progress(Protocol):
 
 
 def stdout() -> Console:
-    """For results."""
+    """For results; 120 columns where it is no terminal and COLUMNS does not say."""
     from rich.console import Console
 
-    return Console()
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if told else 120)
 
 
 def stderr() -> Console:

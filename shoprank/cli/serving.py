@@ -91,7 +91,7 @@ def rank(
     """Ask a server for the best items for a user."""
     with Client(address, timeout) as client:
         limit = top_k if top_k is not None else (None if item else 10)
-        answer = client.rank(user, item or [], top_k=limit, temperature=temperature, time=time)
+        answer = client.rank(user, item or None, top_k=limit, temperature=temperature, time=time)
         names = client.items([i.item_id for i in answer]) if len(answer) else {}
         print_ranking(user, answer, names)
 

@@ -252,3 +252,11 @@ def test_a_stopping_server_ends_what_is_in_flight(trained: Shop, monkeypatch: py
         assert answers == [40]
         with pytest.raises(ServerError):
             client.rank("u1", CANDIDATES, timeout=1)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "😀", "\0"])
+def test_however_many_and_long_the_bad_ids_they_are_named(server: Running, letter: str) -> None:
+    with Client(server.address, timeout=10) as client, pytest.raises(InvalidRequest) as error:
+        client.score("u1", [letter * 300 + str(i) for i in range(1_000)])
+    assert error.value.violations[0].field == "item_ids[0]"
+    assert len(error.value.violations) >= 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,6 +129,24 @@ def test_items_are_read_again_after_a_new_materialization(bare: DataPaths, train
     list(materialize(bare, later))
     assert started.items.refresh()
     assert int(started.items.table.at.max()) - before == (later - earlier).total_seconds()
+    started.stop()
+
+
+def test_a_registry_that_was_away_for_a_while_does_not_end_the_looking(bare: DataPaths, trained: Shop) -> None:
+    apply(bare, trained.models)
+    earlier, later = trained.schedule.cutoffs[-2:]
+    list(materialize(bare, earlier))
+    started = start(settings(bare.root, trained.models).model_copy(update={"refresh_seconds": 0.05}))
+    before = int(started.items.table.at.max())
+    registry, away = bare.feast / "registry.db", bare.feast / "away.db"
+    registry.rename(away)
+    time.sleep(0.5)
+    away.rename(registry)
+    list(materialize(bare, later))
+    deadline = time.monotonic() + 20
+    while int(started.items.table.at.max()) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert int(started.items.table.at.max()) > before
     started.stop()
 
 

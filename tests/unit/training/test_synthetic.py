@@ -34,6 +34,13 @@ def test_as_many_events_are_written_as_asked_and_told(tmp_path: Path) -> None:
     assert told[-1] == 400_000
 
 
+@pytest.mark.parametrize("events", [2_000, 300_000])
+def test_the_events_fill_the_days_asked_for(tmp_path: Path, events: int) -> None:
+    write_shop_log(tmp_path / "log.csv", events, SHOP)
+    days = {line[:10] for line in (tmp_path / "log.csv").read_text().splitlines()[1:]}
+    assert 28 <= len(days) <= 31
+
+
 def test_clean_events_lose_nothing_but_duplicates(tmp_path: Path) -> None:
     write_shop_log(tmp_path / "log.csv", 3_000, SHOP)
     report = ingest_file(tmp_path, tmp_path / "log.csv").report

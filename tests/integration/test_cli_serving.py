@@ -1,0 +1,82 @@
+"""The commands serve, score and rank, as a person runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Shop
+
+SHOPRANK = [sys.executable, "-m", "shoprank"]
+WIDE = {**os.environ, "COLUMNS": "200"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SHOPRANK, *arguments], env=WIDE, capture_output=True, text=True, timeout=120, check=False)
+
+
+def serve_command(shop: Shop, *arguments: str) -> list[str]:
+    folders = ["--data", str(shop.paths.root), "--model-repository", str(shop.models)]
+    return [*SHOPRANK, "serve", *folders, "--clock", "snapshot", *arguments]
+
+
+@pytest.fixture(scope="module")
+def address(trained: Shop) -> Iterator[str]:
+    """A server in a process of its own; ends with exit code 0 on SIGTERM."""
+    process = subprocess.Popen(serve_command(trained, "--port", "0"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("serve: purchase version 1 with purchase_v1 over 150 items on 127.0.0.1:")
+    yield line.split()[-1]
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert rest.strip() == "serve: stopped"
+
+
+def test_rank_prints_names_and_probabilities(address: str) -> None:
+    done = run("rank", "--user", "u1", "--address", address, "--top-k", "3")
+    assert done.returncode == 0, done.stderr
+    assert "user u1: best 3 of 150 candidates" in done.stdout
+    assert "Item " in done.stdout
+    assert "purchase version 1, purchase_v1" in done.stdout
+
+
+def test_score_names_unknown_items(address: str) -> None:
+    done = run("score", "--user", "u1", "--address", address, "--item", "i1", "--item", "nope")
+    assert done.returncode == 0, done.stderr
+    assert "Item 1" in done.stdout
+    assert "unknown items, not scored: nope" in done.stdout
+
+
+def test_a_bad_request_ends_with_exit_code_2_and_every_bad_field(address: str) -> None:
+    done = run("rank", "--user", "", "--address", address, "--item", "a", "--item", "a", "--temperature", "-1")
+    assert done.returncode == 2
+    assert "user_id is empty; item_ids[1] repeats item_ids[0]: 'a'; temperature" in done.stderr
+
+
+def test_no_server_ends_with_exit_code_1() -> None:
+    done = run("rank", "--user", "u1", "--address", "127.0.0.1:1", "--timeout", "1")
+    assert done.returncode == 1
+    assert "UNAVAILABLE" in done.stderr
+
+
+def test_a_taken_port_ends_with_exit_code_2(address: str, trained: Shop) -> None:
+    port = address.rpartition(":")[2]
+    done = subprocess.run(
+        serve_command(trained, "--port", port), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port}: cannot listen there; is the port taken?" in done.stderr
+
+
+def test_serving_without_a_model_ends_with_exit_code_1_and_what_to_do(trained: Shop, tmp_path: Path) -> None:
+    done = run("serve", "--data", str(trained.paths.root), "--model-repository", str(tmp_path), "--port", "0")
+    assert done.returncode == 1
+    assert "no active model; run `shoprank train` first" in done.stderr

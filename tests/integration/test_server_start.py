@@ -6,18 +6,22 @@ import json
 import shutil
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from feast.data_source import PushMode
 
 from feature_repo.paths import DataPaths
-from feature_repo.store import apply, is_materialized, materialize
+from feature_repo.store import applied_store, apply, is_materialized, materialize
 from server.app import Running, start
 from server.model import load
 from server.settings import Settings
-from shoprank import bundle
+from shoprank import Client, bundle
 from shoprank.errors import BundleError, FeatureStoreError, UserError
 from tests.conftest import Shop
+from training.features.snapshots import snapshot_path
 
 
 @pytest.fixture
@@ -155,3 +159,25 @@ def test_a_snapshot_that_is_not_there_is_a_users_mistake(trained: Shop) -> None:
 
     with pytest.raises(UserError, match="no snapshot of 2001-01-01"):
         list(materialize(trained.paths, datetime(2001, 1, 1)))
+
+
+def test_a_pushed_user_row_is_served_at_the_next_request(bare: DataPaths, trained: Shop) -> None:
+    apply(bare, trained.models)
+    cutoff = trained.schedule.test
+    list(materialize(bare, cutoff))
+    started = start(settings(bare.root, trained.models))
+    later = cutoff + timedelta(days=3)
+    with Client(started.address, timeout=10) as client:
+        before = client.score("u1", ["i1", "i2"], time=later)
+        assert before.feature_status.user_age == timedelta(days=3)
+        row = pd.read_parquet(snapshot_path(bare, "user_features", cutoff)).query("user_id == 'u1'")
+        row = row.assign(user_orders_7d=row.user_orders_7d + 5, event_timestamp=pd.Timestamp(later, tz="UTC"))
+        history = pd.read_parquet(snapshot_path(bare, "user_history", cutoff)).query("user_id == 'u1'")
+        history = history.assign(event_timestamp=pd.Timestamp(later, tz="UTC"))
+        store = applied_store(bare)
+        store.push("user_features_push", row, to=PushMode.ONLINE)
+        store.push("user_history_push", history, to=PushMode.ONLINE)
+        after = client.score("u1", ["i1", "i2"], time=later)
+        assert after.feature_status.user_age == timedelta(0)
+        assert after.items != before.items
+    started.stop()

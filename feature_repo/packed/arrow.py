@@ -1,0 +1,231 @@
+"""Arrow batches to packed records, a column at a time."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.type_map import python_values_to_proto_values
+from feast.value_type import ValueType
+
+from feature_repo.packed.keys import keys_of
+from feature_repo.packed.layout import ARRAYS, FIXED, MAGIC, NO_TIME, VERSION, Column, Layout
+from feature_repo.packed.record import CRC, pack
+from shoprank.errors import UserError
+
+_FIXED_TYPES = {
+    "int64_val": pa.int64(),
+    "double_val": pa.float64(),
+    "int32_val": pa.int32(),
+    "float_val": pa.float32(),
+    "bool_val": pa.bool_(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a feature view's Arrow columns are: its layout, Feast's type of each feature, keys and time columns.
+
+    keys: name and kind of each join key, in the order of their names.
+    """
+
+    view: str
+    layout: Layout
+    types: Mapping[str, ValueType]
+    keys: tuple[tuple[str, str], ...]
+    time: str
+    created: str | None
+
+
+def encode_batch(table: Table, batch: pa.RecordBatch) -> tuple[list[bytes], list[bytes]]:
+    """Keys and records of a batch's rows. A NaN is a null, as Feast's own writers have it.
+
+    Raises UserError naming the view and the column where a value is not of the declared type, or a key or time is null.
+    """
+    if not batch.num_rows:
+        return [], []
+    keys = _keys(table, batch)
+    body, contents = _bodies(table, batch)
+    if not contents:
+        return keys, _sealed(body)
+    parts = zip(_slices(body), *contents, strict=True)
+    records = []
+    crc32, seal = zlib.crc32, CRC.pack
+    for part in parts:
+        record = b"".join(part)
+        records.append(record + seal(crc32(record)))
+    return keys, records
+
+
+def _keys(table: Table, batch: pa.RecordBatch) -> list[bytes]:
+    columns = []
+    for name, kind in table.keys:
+        column = _column(table, batch, name)
+        if column.null_count:
+            raise UserError(f"{table.view}: join key {name} is null in {column.null_count} rows")
+        target = {"string_val": pa.string(), "int64_val": pa.int64(), "int32_val": pa.int32(), "bytes_val": pa.binary()}
+        values = _seconds(column) if kind == "unix_timestamp_val" else _cast(table, name, column, target[kind])
+        columns.append(values.tolist() if isinstance(values, np.ndarray) else values.to_pylist())
+    ids: Sequence[Any] = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+    return keys_of([kind for _, kind in table.keys], ids)
+
+
+def _bodies(table: Table, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint8], list[list[bytes]]]:
+    """Fixed parts uint8 (n, body size), and the bytes of each variable column's values, n each."""
+    layout, count = table.layout, batch.num_rows
+    body: npt.NDArray[np.uint8] = np.zeros((count, layout.body.size), np.uint8)
+    body[:, :8] = np.frombuffer(struct.pack("<2sBxI", MAGIC, VERSION, layout.fingerprint), np.uint8)
+    body[:, 8:16] = _bytes(_micros(table, batch, table.time), "<i8")
+    created = np.full(count, NO_TIME) if table.created is None else _micros(table, batch, table.created, NO_TIME)
+    body[:, 16:24] = _bytes(created, "<i8")
+    nulls: npt.NDArray[np.bool_] = np.zeros((count, layout.bitmap * 8), np.bool_)
+    contents: list[list[bytes]] = []
+    end: npt.NDArray[np.int64] = np.zeros(count, np.int64)
+    for i, column in enumerate(layout.columns):
+        values = _column(table, batch, column.name)
+        if column.fixed:
+            array, null = _fixed(table, column, values)
+            offset, dtype = layout.offsets[i], FIXED[column.kind][1]
+            body[:, offset : offset + np.dtype(dtype).itemsize] = _bytes(array, dtype)
+            nulls[:, i] = null
+            continue
+        pieces = _pieces(table, column, values)
+        nulls[:, i] = [p is None for p in pieces]
+        contents.append([p or b"" for p in pieces])
+        end = end + np.fromiter(map(len, contents[-1]), np.int64, count)
+        at = layout.ends_at + 4 * layout.variable.index(i)
+        body[:, at : at + 4] = _bytes(end, "<u4")
+    body[:, 24 : 24 + layout.bitmap] = np.packbits(nulls, axis=1, bitorder="little")
+    return body, contents
+
+
+def _fixed(table: Table, column: Column, values: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Numbers of a column, and which are null; a null float is NaN, any other null 0."""
+    if column.kind == "unix_timestamp_val":
+        null = values.is_null().to_numpy(zero_copy_only=False)
+        return _seconds(values.fill_null(0) if pa.types.is_integer(values.type) else values), null
+    target = _FIXED_TYPES[column.kind]
+    cast = _cast(table, column.name, values, target)
+    if pa.types.is_floating(target):
+        array = cast.to_numpy(zero_copy_only=False)  # nulls become NaN
+        return array, np.isnan(array)
+    null = cast.is_null().to_numpy(zero_copy_only=False)
+    return cast.fill_null(False if pa.types.is_boolean(target) else 0).to_numpy(zero_copy_only=False), null
+
+
+def _pieces(table: Table, column: Column, values: pa.Array) -> list[bytes | None]:
+    """The packed bytes of a variable column's values; None where null."""
+    if column.packed and column.kind in ("string_val", "bytes_val"):
+        kind = pa.large_binary()
+        if column.kind == "string_val":
+            values = _cast(table, column.name, values, pa.large_string())
+        pieces: list[bytes | None] = _cast(table, column.name, values, kind).to_pylist()
+        return pieces
+    if column.packed and column.kind in ARRAYS and column.kind != "unix_timestamp_list_val":
+        element = _FIXED_TYPES[column.kind.replace("_list", "")]
+        if _is_list(values.type):
+            cast = _cast(table, column.name, values, pa.large_list(element))
+            if not cast.flatten().null_count:
+                return _elements(cast, np.dtype(ARRAYS[column.kind]))
+    return _by_value(table, column, values)
+
+
+def _elements(lists: pa.LargeListArray, dtype: np.dtype[Any]) -> list[bytes | None]:
+    flat = lists.values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
+    content = flat.tobytes()
+    bounds = (lists.offsets.to_numpy() * dtype.itemsize).tolist()
+    null = lists.is_null().to_numpy(zero_copy_only=False).tolist()
+    return [
+        None if missing else content[start:stop] for missing, start, stop in zip(null, bounds, bounds[1:], strict=False)
+    ]
+
+
+def _by_value(table: Table, column: Column, values: pa.Array) -> list[bytes | None]:
+    """Through Feast's own conversion, a value at a time: for the kinds that have no columnar form here."""
+    plain = values.to_pylist()
+    try:
+        protos = python_values_to_proto_values(plain, table.types[column.name])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{table.view}.{column.name}: not of its declared type: {error}") from error
+    return [_piece(column, value) for value in protos]
+
+
+def _piece(column: Column, value: Value) -> bytes | None:
+    kind = value.WhichOneof("val")
+    if kind in (None, "null_val"):
+        return None
+    assert not column.packed or kind == column.kind
+    return pack(column, value)
+
+
+def _column(table: Table, batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name not in batch.schema.names:
+        raise UserError(f"{table.view}: the source has no column {name}; it has {batch.schema.names}")
+    return batch.column(name)
+
+
+def _cast(table: Table, name: str, values: pa.Array, target: pa.DataType) -> pa.Array:
+    if values.type == target:
+        return values
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    try:
+        # Floats may lose precision when they are narrowed, as Feast's may; integers must stay what they are.
+        lossless = not pa.types.is_floating(target) and not (
+            _is_list(target) and pa.types.is_floating(target.value_type)
+        )
+        return pc.cast(values, target, safe=lossless)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(f"{table.view}.{name}: {values.type} cannot be kept as {target}: {error}") from error
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _micros(table: Table, batch: pa.RecordBatch, name: str, missing: int | None = None) -> npt.NDArray[np.int64]:
+    values = _column(table, batch, name)
+    if values.null_count and missing is None:
+        raise UserError(f"{table.view}: {name} is null in {values.null_count} rows")
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_date(values.type):
+        values = _cast(table, name, values, pa.timestamp("us"))
+    if not pa.types.is_timestamp(values.type):
+        raise UserError(f"{table.view}.{name}: {values.type} is not a time")
+    ticks = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64())
+    filled: npt.NDArray[np.int64] = ticks.fill_null(missing or 0).to_numpy(zero_copy_only=False)
+    return filled
+
+
+def _seconds(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Whole seconds since 1970 UTC of times or integers; 0 for a null."""
+    if pa.types.is_timestamp(values.type):
+        ticks = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64()).fill_null(0)
+        micros: npt.NDArray[np.int64] = ticks.to_numpy(zero_copy_only=False)
+        whole: npt.NDArray[np.int64] = np.sign(micros) * (np.abs(micros) // 1_000_000)
+        return whole
+    seconds: npt.NDArray[np.int64] = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return seconds
+
+
+def _bytes(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.uint8]:
+    typed = np.ascontiguousarray(array.astype(dtype, copy=False))
+    return typed.view(np.uint8).reshape(len(typed), typed.dtype.itemsize)
+
+
+def _slices(body: npt.NDArray[np.uint8]) -> list[bytes]:
+    size, content = body.shape[1], body.tobytes()
+    return [content[at : at + size] for at in range(0, len(content), size)]
+
+
+def _sealed(body: npt.NDArray[np.uint8]) -> list[bytes]:
+    rows = _slices(body)
+    sums = np.fromiter(map(zlib.crc32, rows), np.uint32, len(rows))
+    return _slices(np.concatenate([body, _bytes(sums, "<u4")], axis=1))

@@ -1,0 +1,75 @@
+"""What a place that keeps packed records must do; two do it: LMDB and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from feature_repo.packed.layout import Layout
+from feature_repo.packed.record import times
+
+Rows = Sequence[tuple[bytes, bytes]]
+"""Keys and records."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of rows that were to be written."""
+
+    rows: int = 0
+    older: int = 0
+    """Left out because a newer row is there."""
+    same: int = 0
+    """Left out because they are there already."""
+
+    def add(self, other: Written) -> None:
+        """Count the other's rows as well."""
+        self.rows += other.rows
+        self.older += other.older
+        self.same += other.same
+
+
+class Backend(Protocol):
+    """Keeps records by table and key. A table is a feature view of a project: `<project>/<view>`.
+
+    Every method raises FeatureStoreError where the store cannot be reached or read.
+    """
+
+    def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """Records of the keys of each table, None where there is none; all of one moment where the store can say so."""
+        ...
+
+    def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
+        """Write rows, each whole or not at all, and never over a row of a later event time (or of the same event time
+        and created later). The layouts are written before them."""
+        ...
+
+    def layout(self, fingerprint: int) -> Layout | None:
+        """The layout of that fingerprint."""
+        ...
+
+    def version(self, table: str) -> int:
+        """A number that grows with every write to the table."""
+        ...
+
+    def clear(self, table: str) -> None:
+        """Remove all rows of the table."""
+        ...
+
+    def close(self) -> None:
+        """Release what the backend holds. It opens again when it is used."""
+        ...
+
+
+def newest(rows: Rows) -> list[tuple[bytes, bytes]]:
+    """Rows in the order of their keys; of rows with one key the newest, and of equally new ones the last."""
+    ordered = sorted(rows, key=lambda row: row[0])
+    out: list[tuple[bytes, bytes]] = []
+    for row in ordered:
+        if out and out[-1][0] == row[0]:
+            if times(row[1]) >= times(out[-1][1]):
+                out[-1] = row
+        else:
+            out.append(row)
+    return out

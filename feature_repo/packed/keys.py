@@ -1,0 +1,66 @@
+"""Keys under which a row is kept: the values of its join keys, typed, in the order of their names."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value, ValueType
+
+LONGEST = 400
+"""Longest key in bytes that is kept as it is; LMDB takes 511 at most. A longer one is kept by its hash."""
+
+_PLAIN: dict[str, tuple[int, Callable[[Any], bytes]]] = {
+    "string_val": (ValueType.STRING, str.encode),
+    "bytes_val": (ValueType.BYTES, bytes),
+    "int32_val": (ValueType.INT32, struct.Struct("<i").pack),
+    "int64_val": (ValueType.INT64, struct.Struct("<q").pack),
+    "unix_timestamp_val": (ValueType.UNIX_TIMESTAMP, struct.Struct("<q").pack),
+}
+
+
+def entity_key(key: EntityKey) -> bytes:
+    """Key of a row by Feast's entity key. Raises ValueError where a join key's type cannot be one."""
+    names = list(key.join_keys)
+    values: list[Value] = list(key.entity_values)
+    if len(names) > 1:
+        pairs = sorted(zip(names, values, strict=True), key=lambda pair: pair[0])
+        names, values = [n for n, _ in pairs], [v for _, v in pairs]
+    parts = []
+    for name, value in zip(names, values, strict=True):
+        kind = value.WhichOneof("val")
+        if kind not in _PLAIN:
+            raise ValueError(f"join key {name}: a value of type {kind} cannot be a key")
+        parts.append((kind, getattr(value, kind)))
+    return _joined(parts)
+
+
+def keys_of(kinds: Sequence[str], ids: Sequence[Any]) -> list[bytes]:
+    """Keys of rows by plain values: one each where the view has one join key, else a tuple in `kinds`' order.
+
+    kinds: members of Feast's `Value`, of the join keys in the order of their names. Raises TypeError or ValueError
+    where a value is of another type.
+    """
+    if len(kinds) != 1:
+        return [_joined(list(zip(kinds, values, strict=True))) for values in ids]
+    code, encode = _PLAIN[kinds[0]]
+    prefix = bytes([code])
+    keys = [prefix + encode(value) for value in ids]
+    return keys if max(map(len, keys), default=0) <= LONGEST else [_short(key) for key in keys]
+
+
+def _joined(parts: Sequence[tuple[str, Any]]) -> bytes:
+    encoded = []
+    for kind, value in parts:
+        code, encode = _PLAIN[kind]
+        encoded.append((code, encode(value)))
+    if len(encoded) == 1:
+        return _short(bytes([encoded[0][0]]) + encoded[0][1])
+    return _short(b"\0" + b"".join(struct.pack("<BI", code, len(value)) + value for code, value in encoded))
+
+
+def _short(key: bytes) -> bytes:
+    return key if len(key) <= LONGEST else b"\xff" + hashlib.blake2b(key, digest_size=32).digest()

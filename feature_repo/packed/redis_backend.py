@@ -1,0 +1,270 @@
+"""Packed records in Redis: one string a row, on a single server or a cluster, read and written in pipelines."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
+from redis.retry import Retry
+
+from feature_repo.packed.backend import Rows, Written, newest
+from feature_repo.packed.layout import Layout
+from feature_repo.packed.record import is_whole
+from shoprank.errors import FeatureStoreError, UserError
+
+PREFIX = b"sr1"
+ROWS_A_CALL = 500
+
+# Writes each row unless a newer one is there, in one step of the server's. Returns 1 for a row that was written,
+# 0 for one that is there as it is, and -1 for one that is older. Foreign bytes under our key are written over.
+WRITE = """
+local out = {}
+for i, key in ipairs(KEYS) do
+  local new, old = ARGV[i + 1], redis.pcall('GET', key)
+  local done = 1
+  if type(old) == 'string' and #old >= 28 and string.sub(old, 1, 3) == string.sub(new, 1, 3) then
+    local was, made = struct.unpack('<i8i8', old, 9)
+    local is, now = struct.unpack('<i8i8', new, 9)
+    if old == new then
+      done = 0
+    elseif was > is or (was == is and made > now) then
+      done = -1
+    end
+  end
+  if done == 1 then
+    if ARGV[1] == '0' then redis.call('SET', key, new) else redis.call('SET', key, new, 'EX', ARGV[1]) end
+  elseif done == 0 and ARGV[1] ~= '0' then
+    redis.call('EXPIRE', key, ARGV[1])
+  end
+  out[i] = done
+end
+return out
+"""
+
+
+class RedisBackend:
+    """Records in Redis. A row is written in one step; rows of one `put` become visible one after another.
+
+    connection: a URL (`redis://`, `rediss://` for TLS, with user, password and database), or Feast's form
+    `host:port,password=…,ssl=true`. kind: a single server or a cluster. timeout: seconds that an answer may take.
+    ttl: seconds after which Redis drops a row that was not written again.
+    """
+
+    def __init__(
+        self, connection: str, kind: Literal["redis", "redis_cluster"], timeout: float, ttl: int | None = None
+    ) -> None:
+        self._connection = connection
+        self._kind = kind
+        self._timeout = timeout
+        self._ttl = b"%d" % (ttl or 0)
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._place = _without_secrets(connection)
+
+    def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """See `Backend.get`; one round trip. A single server answers as of one moment, a cluster a node at a time."""
+        keys = [key for table, some in requests for key in _keys(table, some)]
+        if not keys:
+            return [[] for _ in requests]
+        with self._translated():
+            if self._kind == "redis":
+                answers = iter(self._connected().mget(keys))
+            else:
+                pipeline = self._connected().pipeline()
+                for key in keys:
+                    pipeline.get(key)
+                answers = iter(_bytes(a) for a in pipeline.execute(raise_on_error=False))
+        return [list(islice(answers, len(some))) for _, some in requests]
+
+    def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
+        """See `Backend.put`. A failure leaves every row old or new, and the same call can be made again."""
+        written = Written()
+        with self._translated():
+            client = self._connected()
+            for layout in layouts:
+                # Each time: a server that lost its memory must learn them again.
+                self._remember(layout)
+            for chunk in chunks:
+                rows = newest(chunk)
+                for start in range(0, len(rows), ROWS_A_CALL):
+                    written.add(self._write(table, rows[start : start + ROWS_A_CALL]))
+            if written.rows:
+                client.incr(_meta(b"version", table.encode()))
+        return written
+
+    def _write(self, table: str, rows: Rows) -> Written:
+        keys = _keys(table, [key for key, _ in rows])
+        outcomes = self._run(keys, [record for _, record in rows])
+        if refused := [i for i, outcome in enumerate(outcomes) if outcome < 0]:
+            # A harmed record must not keep a good one out by the event time it seems to have.
+            olds = self._fetch([keys[i] for i in refused])
+            harmed = [i for i, old in zip(refused, olds, strict=True) if old is not None and not is_whole(old)]
+            if harmed:
+                self._delete([keys[i] for i in harmed])
+                again = self._run([keys[i] for i in harmed], [rows[i][1] for i in harmed])
+                for i, outcome in zip(harmed, again, strict=True):
+                    outcomes[i] = outcome
+        return Written(outcomes.count(1), outcomes.count(-1), outcomes.count(0))
+
+    def _run(self, keys: Sequence[bytes], records: Sequence[bytes]) -> list[int]:
+        if self._kind == "redis":
+            return [int(x) for x in self._connected().eval(WRITE, len(keys), *keys, self._ttl, *records)]
+        pipeline = self._connected().pipeline()
+        for key, record in zip(keys, records, strict=True):
+            pipeline.eval(WRITE, 1, key, self._ttl, record)
+        return [int(answer[0]) for answer in pipeline.execute()]
+
+    def _fetch(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        pipeline = self._connected().pipeline(transaction=False)
+        for key in keys:
+            pipeline.get(key)
+        return [_bytes(answer) for answer in pipeline.execute(raise_on_error=False)]
+
+    def _delete(self, keys: Sequence[bytes]) -> None:
+        pipeline = self._connected().pipeline(transaction=False)
+        for key in keys:
+            pipeline.unlink(key)
+        pipeline.execute()
+
+    def _remember(self, layout: Layout) -> None:
+        key, text = _meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
+        client = self._connected()
+        if not client.set(key, text, nx=True) and client.get(key) != text:
+            raise FeatureStoreError(
+                f"{self._place}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature"
+            )
+
+    def layout(self, fingerprint: int) -> Layout | None:
+        """See `Backend.layout`."""
+        with self._translated():
+            text: bytes | None = self._connected().get(_meta(b"layout", b"%08x" % fingerprint))
+        return None if text is None else Layout.parse(text.decode())
+
+    def version(self, table: str) -> int:
+        """See `Backend.version`."""
+        with self._translated():
+            return int(self._connected().get(_meta(b"version", table.encode())) or 0)
+
+    def clear(self, table: str) -> None:
+        """See `Backend.clear`. Walks over all keys of the server."""
+        pattern = PREFIX + b":{*}:" + _escaped(table.encode()) + b":*"
+        with self._translated():
+            some: list[bytes] = []
+            for key in self._connected().scan_iter(match=pattern, count=1_000):
+                some.append(key)
+                if len(some) == ROWS_A_CALL:
+                    self._delete(some)
+                    some = []
+            if some:
+                self._delete(some)
+            self._connected().incr(_meta(b"version", table.encode()))
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    self._client = _connect(self._connection, self._kind, self._timeout)
+        return self._client
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.TimeoutError as error:
+            raise FeatureStoreError(f"{self._place}: no answer within {self._timeout:g} s") from error
+        except redis.RedisError as error:
+            raise FeatureStoreError(f"{self._place}: the online store does not answer: {error}") from error
+
+
+def _connect(connection: str, kind: str, timeout: float) -> Any:
+    # One new try repairs a connection that the server closed meanwhile; more would hide that it is away.
+    options: dict[str, Any] = {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
+    }
+    if "://" in connection:
+        if kind == "redis_cluster":
+            return RedisCluster.from_url(connection, **options)
+        return redis.Redis.from_url(connection, **options)
+    nodes, given = _feast_form(connection)
+    options |= given
+    if kind == "redis_cluster":
+        return RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes],
+            **options,
+        )
+    return redis.Redis(host=nodes[0][0], port=nodes[0][1], **options)
+
+
+def _feast_form(connection: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Hosts and options of `host:port,host:port,key=value`. Raises UserError where it is not of that form."""
+    nodes: list[tuple[str, int]] = []
+    options: dict[str, Any] = {}
+    for part in connection.split(","):
+        name, equals, value = part.partition("=")
+        if equals:
+            options[name] = value if name in ("username", "password") else _parsed(value)
+            continue
+        host, colon, port = part.rpartition(":")
+        if not colon or not port.isdigit():
+            raise UserError(f"connection_string: {part!r} is neither host:port nor key=value")
+        nodes.append((host, int(port)))
+    if not nodes:
+        raise UserError("connection_string: names no host:port")
+    return nodes, options
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _without_secrets(connection: str) -> str:
+    if "://" in connection:
+        scheme, _, rest = connection.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
+    return ",".join(p for p in connection.split(",") if "=" not in p)
+
+
+def _keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
+    """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view, and
+    braces in an id have no say."""
+    middle = b":" + table.encode() + b":"
+    crc32 = zlib.crc32
+    return [b"%b:{%08x}%b%b" % (PREFIX, crc32(key), middle, key) for key in keys]
+
+
+def _meta(kind: bytes, name: bytes) -> bytes:
+    return PREFIX + b":" + kind + b":" + name
+
+
+def _escaped(text: bytes) -> bytes:
+    """The text as a pattern of Redis that matches it alone."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]^\\-" else bytes([c]) for c in text)
+
+
+def _bytes(answer: Any) -> bytes | None:
+    """An answer of a pipeline: what is not a string of ours is no row. Raises what says that the server is away."""
+    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+        return b""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer if answer is None or isinstance(answer, bytes) else None

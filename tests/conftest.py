@@ -13,6 +13,7 @@ from feature_repo.paths import DataPaths
 from feature_repo.store import apply
 from server.app import Running, start
 from server.settings import Settings
+from tests.redis_server import RedisServer
 from tests.world import END, START, events, write_world
 from training.dataset.build import build
 from training.features.snapshots import write_snapshots
@@ -72,3 +73,11 @@ def server(trained: Shop) -> Iterator[Running]:
     running = start(settings)
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server that tests share; each takes a project name of its own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()

@@ -10,9 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DataPaths:
-    """Every file and folder the offline jobs write, by name, below `root`."""
+    """Every file and folder the offline jobs write, by name, below `root`.
+
+    redis: URL of the Redis that keeps the online features; where there is none they are kept below `root`, in LMDB.
+    """
 
     root: Path
+    redis: str | None = None
 
     @property
     def events(self) -> Path:
@@ -58,6 +62,11 @@ class DataPaths:
     def feast(self) -> Path:
         """Feast's registry and embedded online store."""
         return self.root / "feast"
+
+    @property
+    def online(self) -> Path:
+        """The embedded online store: a folder of LMDB."""
+        return self.feast / "online"
 
     @property
     def evaluation(self) -> Path:

@@ -15,6 +15,7 @@ from feast.errors import FeastObjectNotFoundException
 from feast.repo_config import RepoConfig
 
 from feature_repo import schema, views
+from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths, write_json
 from shoprank.bundle import Manifest, versions
 from shoprank.errors import FeatureStoreError, UserError
@@ -42,11 +43,14 @@ def service_names(model_repository: Path) -> list[str]:
 
 
 def open_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
-    """The Feast store of `repo` with its registry and embedded online store below `paths.feast`."""
+    """The Feast store of `repo`: its registry is below `paths.feast`, its online store there or in `paths.redis`."""
     config: dict[str, Any] = yaml.safe_load((repo / "feature_store.yaml").read_text())
     config["registry"]["path"] = str(paths.feast.resolve() / "registry.db")
-    if config["online_store"]["type"] == "sqlite":
-        config["online_store"]["path"] = str(paths.feast.resolve() / "online.db")
+    online = config["online_store"]
+    if paths.redis is not None:
+        online |= {"backend": "redis", "connection_string": paths.redis}
+    elif online.get("backend", "lmdb") == "lmdb":
+        online["path"] = str(paths.online.resolve())
     return FeatureStore(config=RepoConfig(repo_path=repo, **config))
 
 
@@ -81,10 +85,11 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     return store
 
 
-def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO) -> Generator[str]:
+def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: bool = False) -> Generator[str]:
     """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
 
-    An interrupted load can be run again. Raises FeatureStoreError where the repository is not applied, UserError where
+    Rows that are newer than the snapshot stay; `replace` removes them first, which an earlier cutoff needs. An
+    interrupted load can be run again. Raises FeatureStoreError where the repository is not applied, UserError where
     there is no such snapshot.
     """
     store = applied_store(paths, repo)
@@ -94,6 +99,8 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO) -> Genera
     for name in VIEWS:
         if not (file := paths.features / name / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet").is_file():
             raise UserError(f"{file}: no snapshot of {cutoff}; run `shoprank features` first")
+        if replace:
+            packed_store(store).clear(store.config, store.get_feature_view(name))
         store.materialize(start_date=moment, end_date=moment, feature_views=[name])
         yield name
     write_json(mark, {"key": _snapshot_key(paths, cutoff)})

@@ -52,27 +52,23 @@ class Running:
         """Say NOT_SERVING, let requests in flight end within the grace period, then stop. Returns when stopped."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._grace).wait()
-        self.items.stop()
 
 
-def start(settings: Settings, progress: Callable[[str, int, int], None] = lambda stage, done, total: None) -> Running:
-    """Load the model and the items and listen.
+def start(settings: Settings) -> Running:
+    """Load the model, look whether the store answers, and listen.
 
-    `progress` is told stage, done and total. Raises BundleError, FeatureStoreError or UserError where something
-    is not in place, the port is taken included.
+    Raises BundleError, FeatureStoreError or UserError where something is not in place, the port is taken included.
     """
     server = _server(settings.threads)
     port = listen(server, settings.host, settings.port)
-    paths = DataPaths(settings.data)
+    paths = DataPaths(settings.data, settings.redis)
     model = load(bundle.current(settings.model_repository, settings.model), settings.model_threads)
     features = OnlineFeatures(applied_store(paths))
     catalogue = Catalogue.read(paths.items)
-    total = len(catalogue.ids)
-    items = Items(features, catalogue, lambda done: progress("reading item features", done, total))
+    items = Items(features, catalogue)
     ranker = Ranker(model, features, items, _clock(settings, items))
     health_servicer = _register(server, settings, ranker, catalogue)
     server.start()
-    items.watch(settings.refresh_seconds)
     for name in ("", *SERVICES):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     return Running(f"{settings.host}:{port}", ranker, items, server, health_servicer, settings.grace_seconds)
@@ -81,7 +77,7 @@ def start(settings: Settings, progress: Callable[[str, int, int], None] = lambda
 def _clock(settings: Settings, items: Items) -> Callable[[], int]:
     if settings.clock == "wall":
         return lambda: int(time.time())
-    return lambda: int(items.table.at.max())
+    return lambda: int(items.all().at.max())
 
 
 def _server(threads: int) -> grpc.Server:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.transforms import ItemRows, UserRow, assemble
-from server.features import OnlineFeatures
-from server.items import Items, ItemTable
+from server.features import OnlineFeatures, StoredItems, StoredUser
+from server.items import Items
 from server.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
 from server.scoring import best, softmax
@@ -79,61 +79,57 @@ class Ranker:
 
     def score(self, query: ScoreQuery) -> Scores:
         """Purchase probability of each known item, in the order given."""
-        table = self._items.table
-        positions, unknown = table.find(query.item_ids)
+        user, items = self._features.both(query.user_id, query.item_ids)
         time = self._clock() if query.time is None else query.time
-        probabilities, logits, status = self._run(query.user_id, table, positions, len(unknown), time)
-        return Scores(table.ids[positions], probabilities, logits, unknown, status, time)
+        probabilities, logits = self._score(user.row, items.rows, time)
+        status = self._status(user, items, time, len(items.unknown))
+        return Scores(items.ids, probabilities, logits, items.unknown, status, time)
 
     def rank(self, query: RankQuery) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
-        table = self._items.table
         if query.item_ids:
-            positions, unknown = table.find(query.item_ids)
+            user, items = self._features.both(query.user_id, query.item_ids)
+            unknown = items.unknown
         else:
-            positions, unknown = np.arange(len(table)), []
+            # What the store does not have is no candidate here.
+            user, items, unknown = self._features.user(query.user_id), self._items.all(), []
         time = self._clock() if query.time is None else query.time
-        purchase, logits, status = self._run(query.user_id, table, positions, len(unknown), time)
-        count = len(positions)
-        chosen = best(logits, min(query.top_k or count, count)) if count else positions
+        purchase, logits = self._score(user.row, items.rows, time)
+        count = len(items)
+        chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
         softmaxed = softmax(logits, query.temperature) if count else logits
         return Ranking(
-            item_ids=table.ids[positions[chosen]],
+            item_ids=items.ids[chosen],
             probabilities=softmaxed[chosen],
             purchase_probabilities=purchase[chosen],
             logits=logits[chosen],
             unknown=unknown,
             candidates=count,
-            status=status,
+            status=self._status(user, items, time, len(unknown)),
             time=time,
         )
 
-    def _run(
-        self, user_id: str, table: ItemTable, positions: npt.NDArray[np.intp], missing: int, time: int
-    ) -> tuple[F32, F32, Status]:
-        user = self._features.user(user_id)
+    def _status(self, user: StoredUser, items: StoredItems, time: int, missing: int) -> Status:
         ttl = self._features.ttl
-        ages = time - table.at[positions]
+        ages = time - items.at
         stale = int((ages > ttl).sum())
-        status = Status(
+        return Status(
             user=State.MISSING if user.at is None else State.STALE if time - user.at > ttl else State.FOUND,
             user_age=None if user.at is None else max(0, time - user.at),
-            items_found=len(positions) - stale,
+            items_found=len(items) - stale,
             items_missing=missing,
             items_stale=stale,
-            items_age=max(0, int(ages.max())) if len(positions) else None,
+            items_age=max(0, int(ages.max())) if len(items) else None,
         )
-        probabilities, logits = self._score(user.row, table.rows, positions, time)
-        return probabilities, logits, status
 
-    def _score(self, user: UserRow, rows: ItemRows, positions: npt.NDArray[np.intp], time: int) -> tuple[F32, F32]:
-        if not len(positions):
+    def _score(self, user: UserRow, items: ItemRows, time: int) -> tuple[F32, F32]:
+        if not len(items):
             nothing = np.zeros(0, np.float32)
             return nothing, nothing
+        if len(items) <= ROWS_A_RUN:
+            return self.model.score(assemble(user, items, time))
         runs = [
-            self.model.score(assemble(user, rows.take(positions[at : at + ROWS_A_RUN]), time))
-            for at in range(0, len(positions), ROWS_A_RUN)
+            self.model.score(assemble(user, items.take(np.arange(at, min(at + ROWS_A_RUN, len(items)))), time))
+            for at in range(0, len(items), ROWS_A_RUN)
         ]
-        if len(runs) == 1:
-            return runs[0]
         return np.concatenate([p for p, _ in runs]), np.concatenate([z for _, z in runs])

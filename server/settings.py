@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
 
     data: Path = Field(Path("data"), description="Folder of the catalogue and of Feast's registry and store.")
+    redis: str | None = Field(
+        None, description="URL of the Redis that keeps the online features; without it they are in LMDB below `data`."
+    )
     model_repository: Path = Field(Path("model_repository"), description="Folder of the model bundles.")
     model: str = Field("purchase", description="Name of the model to serve.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -37,7 +40,6 @@ class Settings(BaseSettings):
         "wall", description="Time of a request that names none: now, or the cutoff of the newest item features."
     )
     max_candidates: int = Field(5_000, ge=1, le=100_000, description="Candidates of a request at most.")
-    refresh_seconds: float = Field(30.0, gt=0, description="How often a new materialization of items is looked for.")
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
 
     @classmethod

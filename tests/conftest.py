@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,11 +68,23 @@ def trained(dataset: Shop) -> Shop:
     return dataset
 
 
+@pytest.fixture
+def bare(trained: Shop, tmp_path: Path) -> DataPaths:
+    """The shop's data without Feast's registry and online store."""
+    root = tmp_path / "data"
+    shutil.copytree(trained.paths.root, root, ignore=shutil.ignore_patterns("feast", "dataset", "events"))
+    return replace(trained.paths, root=root)
+
+
+def settings(data: Path, models: Path, **more: Any) -> Settings:
+    """Settings of a server on a free port."""
+    return Settings(data=data, model_repository=models, port=0, **more)
+
+
 @pytest.fixture(scope="session")
 def server(trained: Shop) -> Iterator[Running]:
     """A server of the shop on a free port of the loopback, at the time of its features."""
-    settings = Settings(data=trained.paths.root, model_repository=trained.models, port=0, clock="snapshot")
-    running = start(settings)
+    running = start(settings(trained.paths.root, trained.models, clock="snapshot"))
     yield running
     running.stop()
 

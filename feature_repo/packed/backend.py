@@ -37,7 +37,7 @@ class Backend(Protocol):
     """
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
-        """Records of the keys of each table, None where there is none; all of one moment where the store can say so."""
+        """Records of the keys of each table, None where there is none."""
         ...
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
@@ -45,8 +45,8 @@ class Backend(Protocol):
         and created later). The layouts are written before them."""
         ...
 
-    def layout(self, fingerprint: int) -> Layout | None:
-        """The layout of that fingerprint."""
+    def layout(self, table: str, fingerprint: int) -> Layout | None:
+        """The layout of that fingerprint, in which rows of the table were written."""
         ...
 
     def version(self, table: str) -> int:

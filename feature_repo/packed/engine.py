@@ -200,7 +200,7 @@ def _is_plain(task: MaterializationTask) -> bool:
 def _batches(job: RetrievalJob, renamed: dict[str, str] | None) -> Iterator[pa.RecordBatch]:
     if isinstance(job, IbisRetrievalJob) and (duckdb := job.table.get_backend()).name == "duckdb":
         # Nothing but a batch is in memory. Ibis 12's own to_pyarrow_batches calls what DuckDB 2 has no more.
-        batches = iter(duckdb.raw_sql(duckdb.compile(job.table)).to_arrow_reader(ROWS_A_BATCH))
+        batches = iter(duckdb.con.sql(duckdb.compile(job.table)).to_arrow_reader(ROWS_A_BATCH))
     else:
         batches = iter(job.to_arrow().to_batches(max_chunksize=ROWS_A_BATCH))
     for batch in batches:

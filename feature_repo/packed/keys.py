@@ -13,6 +13,11 @@ from feast.protos.feast.types.Value_pb2 import Value, ValueType
 LONGEST = 400
 """Longest key in bytes that is kept as it is; LMDB takes 511 at most. A longer one is kept by its hash."""
 
+SEVERAL = b"\xf0"
+"""First byte of a key of several values, or of none; that of one value is the number of its type."""
+HASHED = b"\xff"
+"""First byte of a key that is kept by its hash."""
+
 _PLAIN: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "string_val": (ValueType.STRING, str.encode),
     "bytes_val": (ValueType.BYTES, bytes),
@@ -59,8 +64,8 @@ def _joined(parts: Sequence[tuple[str, Any]]) -> bytes:
         encoded.append((code, encode(value)))
     if len(encoded) == 1:
         return _short(bytes([encoded[0][0]]) + encoded[0][1])
-    return _short(b"\0" + b"".join(struct.pack("<BI", code, len(value)) + value for code, value in encoded))
+    return _short(SEVERAL + b"".join(struct.pack("<BI", code, len(value)) + value for code, value in encoded))
 
 
 def _short(key: bytes) -> bytes:
-    return key if len(key) <= LONGEST else b"\xff" + hashlib.blake2b(key, digest_size=32).digest()
+    return key if len(key) <= LONGEST else HASHED + hashlib.blake2b(key, digest_size=32).digest()

@@ -1,4 +1,4 @@
-"""Packed records in LMDB: a memory-mapped B+ tree in a folder, many reading processes and one writing at a time."""
+"""Packed records in LMDB: a memory-mapped B+ tree a feature view, many reading processes and one writing at a time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import lmdb
 
@@ -16,184 +17,163 @@ from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole, times
 from shoprank.errors import FeatureStoreError
 
-MAX_TABLES = 1_000
-META = b"meta"
-"""Table of layouts and versions. Names of feature views' tables have a slash in them."""
 GIB = 1024**3
+VERSION = b"\0version"
+LAYOUT = b"\0layout:"
+"""Keys of what is not a row. No row's key begins with a zero byte, so these come first."""
+
+_open: dict[Path, lmdb.Environment] = {}
+"""Environments of this process: LMDB allows a folder to be open once a process, so stores share them."""
+_opening = threading.Lock()
+_inherited: list[dict[Path, lmdb.Environment]] = []
 
 
-class Environment:
-    """One LMDB folder, open in this process. LMDB allows a folder to be open once a process, so stores share it."""
-
-    _open: dict[Path, Environment] = {}  # noqa: RUF012  (a registry of the process)
-    _lock = threading.Lock()
-
-    def __init__(self, path: Path, map_size: int, durable: bool) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.map_size = map_size
-        with _translated(path):
-            self.env = lmdb.open(
-                str(path),
-                map_size=map_size,
-                max_dbs=MAX_TABLES + 1,
-                max_readers=1_024,
-                max_spare_txns=64,
-                readahead=False,
-                sync=durable,
-                metasync=False,  # a crash of the machine may cost the last commit, never the file
-            )
-            self.env.reader_check()  # slots of readers that were killed, which would keep old pages
-        self._tables: dict[bytes, Any] = {}
-        self._tables_lock = threading.Lock()
-
-    @classmethod
-    def at(cls, path: Path, map_size: int, durable: bool) -> Environment:
-        """The environment of a folder, opened once a process."""
-        if (known := cls._open.get(path)) is not None:
-            return known
-        with cls._lock:
-            if path not in cls._open:
-                cls._open[path] = cls(path, map_size, durable)
-            return cls._open[path]
-
-    @classmethod
-    def close(cls, path: Path) -> None:
-        """Close the folder in this process, where it is open."""
-        with cls._lock:
-            if (known := cls._open.pop(path, None)) is not None:
-                known.env.close()
-
-    @classmethod
-    def forget_all(cls) -> None:
-        """In a child of a fork: leave the parent's environments alone and open anew."""
-        _inherited.extend(cls._open.values())
-        cls._open = {}
-        cls._lock = threading.Lock()
-
-    def table(self, name: str | bytes, create: bool = False) -> Any | None:
-        """Handle of a table; None where there is none and it is not to be created."""
-        key = name.encode() if isinstance(name, str) else name
-        if (known := self._tables.get(key)) is not None:
-            return known
-        with self._tables_lock:
-            try:
-                if create:
-                    handle = self.env.open_db(key)
-                else:
-                    with self.env.begin() as txn:
-                        handle = self.env.open_db(key, txn=txn, create=False)
-            except lmdb.NotFoundError:
-                return None
-            except lmdb.DbsFullError as error:
-                raise FeatureStoreError(f"{self.path}: holds {MAX_TABLES} feature views, the most it can") from error
-            self._tables[key] = handle
-            return handle
+def _forget() -> None:
+    """In a child of a fork: leave the parent's environments alone and open anew."""
+    global _open, _opening
+    _inherited.append(_open)
+    _open, _opening = {}, threading.Lock()
 
 
-_inherited: list[Environment] = []
-os.register_at_fork(after_in_child=Environment.forget_all)
+os.register_at_fork(after_in_child=_forget)
 
 
 class LmdbBackend:
-    """Records in one LMDB folder. A read sees one committed state; a `put` is one commit: all of it or nothing.
+    """Records in folders of LMDB below `path`, one a table. A read of a table sees one committed state; a `put` is one
+    commit: all of it or nothing.
 
-    path: of the folder. map_size: bytes it may grow to; address space is reserved for it, disk is used as it fills.
-    durable: whether a commit waits for the disk.
+    map_size: bytes that a table may grow to; address space is reserved for it, disk is used as it fills. durable:
+    whether a commit waits for the disk.
     """
 
     def __init__(self, path: Path, map_size: int = 64 * GIB, durable: bool = True) -> None:
         self.path = path.resolve()
         self._map_size = map_size
         self._durable = durable
-
-    def _environment(self) -> Environment:
-        return Environment.at(self.path, self._map_size, self._durable)
+        self._folders: dict[str, Path] = {}
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
-        """See `Backend.get`; all of one commit."""
-        environment = self._environment()
-        with _translated(self.path):
-            tables = [environment.table(table) for table, _ in requests]
-            with environment.env.begin() as txn:
-                return [
-                    [None] * len(keys) if table is None else [txn.get(key, db=table) for key in keys]
-                    for table, (_, keys) in zip(tables, requests, strict=True)
-                ]
+        """See `Backend.get`; each table as of one commit."""
+        return [self._get(table, keys) for table, keys in requests]
+
+    def _get(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        if (env := self._environment(table)) is None:
+            return [None] * len(keys)
+        with self._translated(table), env.begin() as txn:
+            return list(map(txn.get, keys))
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
         """See `Backend.put`; one transaction, so a failure leaves everything as it was."""
-        environment = self._environment()
         written = Written()
-        with _translated(self.path):
-            meta, handle = environment.table(META, create=True), environment.table(table, create=True)
-            with environment.env.begin(write=True) as txn:
+        with self._translated(table):
+            env = self._environment(table, create=True)
+            assert env is not None
+            with env.begin(write=True) as txn:
                 for layout in layouts:
-                    _remember(txn, meta, layout, self.path)
+                    _remember(txn, layout, table)
                 for chunk in chunks:
-                    written.add(_merge(txn, handle, chunk))
+                    written.add(_merge(txn, chunk))
                 if written.rows:
-                    _advance(txn, meta, table)
+                    _advance(txn)
         return written
 
-    def layout(self, fingerprint: int) -> Layout | None:
+    def layout(self, table: str, fingerprint: int) -> Layout | None:
         """See `Backend.layout`."""
-        text = self._meta(_layout_key(fingerprint))
+        (text,) = self._get(table, [LAYOUT + b"%08x" % fingerprint])
         return None if text is None else Layout.parse(text.decode())
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""
-        return int.from_bytes(self._meta(_version_key(table)) or b"", "little")
+        (count,) = self._get(table, [VERSION])
+        return int.from_bytes(count or b"", "little")
 
     def clear(self, table: str) -> None:
-        """See `Backend.clear`."""
-        environment = self._environment()
-        with _translated(self.path):
-            if (handle := environment.table(table)) is None:
-                return
-            meta = environment.table(META, create=True)
-            with environment.env.begin(write=True) as txn:
-                # The table itself stays: other processes hold handles of it.
-                txn.drop(handle, delete=False)
-                _advance(txn, meta, table)
+        """See `Backend.clear`. The file stays, and the room in it is used again: other processes have it open."""
+        if (env := self._environment(table)) is None:
+            return
+        with self._translated(table), env.begin(write=True) as txn:
+            count = txn.get(VERSION)
+            txn.drop(env.open_db(), delete=False)
+            if count is not None:
+                txn.put(VERSION, count)
+            _advance(txn)
 
     def close(self) -> None:
         """See `Backend.close`."""
-        Environment.close(self.path)
+        with _opening:
+            for folder in self._folders.values():
+                if (env := _open.pop(folder, None)) is not None:
+                    env.close()
 
-    def entries(self, table: str) -> int:
-        """How many rows the table has."""
-        environment = self._environment()
-        with _translated(self.path):
-            if (handle := environment.table(table)) is None:
-                return 0
-            with environment.env.begin() as txn:
-                return int(txn.stat(handle)["entries"])
+    def folder(self, table: str) -> Path:
+        """Where a table lies: a folder a project, in it one a view."""
+        if (known := self._folders.get(table)) is None:
+            project, _, view = table.partition("/")
+            known = self._folders[table] = self.path / quote(project, safe="") / quote(view, safe="")
+        return known
 
-    def _meta(self, key: bytes) -> bytes | None:
-        environment = self._environment()
-        with _translated(self.path):
-            if (meta := environment.table(META)) is None:
-                return None
-            with environment.env.begin() as txn:
-                found: bytes | None = txn.get(key, db=meta)
-                return found
+    def _environment(self, table: str, create: bool = False) -> lmdb.Environment | None:
+        """The table's environment, opened once a process; None where it is not there and not to be made."""
+        folder = self.folder(table)
+        if (known := _open.get(folder)) is not None:
+            return known
+        if not create and not (folder / "data.mdb").is_file():
+            return None
+        with _opening:
+            if folder not in _open:
+                folder.mkdir(parents=True, exist_ok=True)
+                with self._translated(table):
+                    env = lmdb.open(
+                        str(folder),
+                        map_size=self._map_size,
+                        max_readers=1_024,
+                        max_spare_txns=64,
+                        readahead=False,
+                        sync=self._durable,
+                        metasync=False,  # a crash of the machine may cost the last commit, never the file
+                    )
+                    env.reader_check()  # slots of readers that were killed, which would keep old pages
+                    _open[folder] = env
+            return _open[folder]
+
+    @contextmanager
+    def _translated(self, table: str) -> Iterator[None]:
+        """LMDB's errors as ours, saying what to do."""
+        folder = self.folder(table)
+        try:
+            yield
+        except lmdb.MapFullError as error:
+            raise FeatureStoreError(
+                f"{folder}: the online store is full and nothing of this write was kept; raise `map_size_gb` in "
+                "feature_store.yaml and restart what uses it"
+            ) from error
+        except lmdb.MapResizedError as error:
+            raise FeatureStoreError(
+                f"{folder}: the online store has outgrown the `map_size_gb` this process opened it with; restart the "
+                "process with the writer's"
+            ) from error
+        except lmdb.ReadersFullError as error:
+            raise FeatureStoreError(f"{folder}: 1,024 reads at once, the most the online store serves") from error
+        except lmdb.Error as error:
+            raise FeatureStoreError(f"{folder}: the online store failed: {error}") from error
+        except OSError as error:
+            raise FeatureStoreError(f"{folder}: the online store cannot be used: {error}") from error
 
 
-def _merge(txn: Any, handle: Any, rows: Rows) -> Written:
+def _merge(txn: Any, rows: Rows) -> Written:
     """Write the rows that are newer than what is there."""
     written = Written()
     ordered = newest(rows)
     if not ordered:
         return written
-    with txn.cursor(handle) as cursor:
+    with txn.cursor() as cursor:
         if not cursor.last() or cursor.key() < ordered[0][0]:
             # Behind everything that is there: nothing to compare with, and pages are filled to the brim.
             cursor.putmulti(ordered, append=True)
             return Written(rows=len(ordered))
     fresh = []
     for key, record in ordered:
-        old = txn.get(key, db=handle)
+        old = txn.get(key)
         if old is not None and is_whole(old):
             if old == record:
                 written.same += 1
@@ -203,53 +183,21 @@ def _merge(txn: Any, handle: Any, rows: Rows) -> Written:
                 continue
         fresh.append((key, record))
     if fresh:
-        with txn.cursor(handle) as cursor:
+        with txn.cursor() as cursor:
             cursor.putmulti(fresh)
         written.rows = len(fresh)
     return written
 
 
-def _remember(txn: Any, meta: Any, layout: Layout, path: Path) -> None:
-    key, text = _layout_key(layout.fingerprint), layout.text.encode()
-    known = txn.get(key, db=meta)
+def _remember(txn: Any, layout: Layout, table: str) -> None:
+    key, text = LAYOUT + b"%08x" % layout.fingerprint, layout.text.encode()
+    known = txn.get(key)
     if known is None:
-        txn.put(key, text, db=meta)
+        txn.put(key, text)
     elif known != text:
-        raise FeatureStoreError(f"{path}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature")
+        raise FeatureStoreError(f"{table}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature")
 
 
-def _layout_key(fingerprint: int) -> bytes:
-    return b"layout:%08x" % fingerprint
-
-
-def _version_key(table: str) -> bytes:
-    return b"version:" + table.encode()
-
-
-def _advance(txn: Any, meta: Any, table: str) -> None:
-    key = _version_key(table)
-    count = int.from_bytes(txn.get(key, db=meta) or b"", "little")
-    txn.put(key, (count + 1).to_bytes(8, "little"), db=meta)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """LMDB's errors as ours, saying what to do."""
-    try:
-        yield
-    except lmdb.MapFullError as error:
-        raise FeatureStoreError(
-            f"{path}: the online store is full and nothing of this write was kept; raise `map_size_gb` in "
-            "feature_store.yaml and restart what uses it"
-        ) from error
-    except lmdb.MapResizedError as error:
-        raise FeatureStoreError(
-            f"{path}: the online store has outgrown the `map_size_gb` this process opened it with; restart the "
-            "process with the writer's"
-        ) from error
-    except lmdb.ReadersFullError as error:
-        raise FeatureStoreError(f"{path}: 1,024 reads at once, the most the online store serves") from error
-    except lmdb.Error as error:
-        raise FeatureStoreError(f"{path}: the online store failed: {error}") from error
-    except OSError as error:
-        raise FeatureStoreError(f"{path}: the online store cannot be used: {error}") from error
+def _advance(txn: Any) -> None:
+    count = int.from_bytes(txn.get(VERSION) or b"", "little")
+    txn.put(VERSION, (count + 1).to_bytes(8, "little"))

@@ -142,7 +142,7 @@ class RedisBackend:
                 f"{self._place}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature"
             )
 
-    def layout(self, fingerprint: int) -> Layout | None:
+    def layout(self, table: str, fingerprint: int) -> Layout | None:
         """See `Backend.layout`."""
         with self._translated():
             text: bytes | None = self._connected().get(_meta(b"layout", b"%08x" % fingerprint))

@@ -162,6 +162,17 @@ class Rows:
                 out[group.positions] = rows
         return out
 
+    def written_with(self, features: Sequence[str], dtype: npt.DTypeLike = np.float32) -> Bools:
+        """Whether each row was written with all of the features, null or not, as what `dtype` can mean, (K,).
+
+        The features are numbers or lists of numbers. A row of another schema may not have been; a missing row was not.
+        """
+        names, target = sequence_of(features), np.dtype(dtype)
+        out: Bools = np.zeros(len(self), np.bool_)
+        for group in self._groups:
+            out[group.positions] = _has(group.layout, names, target)
+        return out
+
     def arrays(self, feature: str, dtype: npt.DTypeLike) -> list[Array | None]:
         """A list feature of each row as an array of `dtype`, length K; None where there is no row or it is null."""
         out: list[Array | None] = [None] * len(self)
@@ -208,6 +219,24 @@ def _plan(layout: Layout, names: tuple[str, ...], target: np.dtype[Any]) -> _Pla
         plan = layout.plans[key] = _Plan.of(layout, names, target)
     assert isinstance(plan, _Plan)
     return plan
+
+
+def _has(layout: Layout, names: tuple[str, ...], target: np.dtype[Any]) -> bool:
+    """Whether the layout has all the features, as numbers or lists of numbers that the target can hold."""
+    key = (names, "has " + target.str)
+    known = layout.plans.get(key)
+    if known is None:
+        columns = [layout.index.get(name) for name in names]
+        known = layout.plans[key] = all(
+            i is not None and (_means(layout, i, target) or _lists(layout, i, target)) for i in columns
+        )
+    return bool(known)
+
+
+def _lists(layout: Layout, column: int, target: np.dtype[Any]) -> bool:
+    """Whether values of the column are lists of numbers that the target can hold."""
+    known = layout.columns[column]
+    return known.packed and known.kind in ARRAYS and _safe(ARRAYS[known.kind], target)
 
 
 def _means(layout: Layout, column: int, target: np.dtype[Any]) -> bool:
@@ -259,11 +288,9 @@ def _parsed(group: _Group, column: int, missing: float) -> list[float]:
 def _contents(group: _Group, feature: str, target: np.dtype[Any]) -> list[Array | None]:
     layout, records = group.layout, group.records
     i = layout.index.get(feature)
-    if i is None or not layout.columns[i].packed or layout.columns[i].kind not in ARRAYS:
+    if i is None or not _lists(layout, i, target):
         return [None] * len(records)
     stored = np.dtype(ARRAYS[layout.columns[i].kind])
-    if not _safe(stored, target):
-        return [None] * len(records)
     place = layout.variable.index(i)
     ends = group.fixed[:, layout.ends_at :].view("<u4")
     stops = (ends[:, place] + layout.body.size).tolist()

@@ -44,10 +44,10 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Where records are kept: in a folder of this machine, or in Redis."""
 
     path: StrictStr = "data/online"
-    """LMDB: the folder; a relative one is below the feature repository."""
+    """LMDB: the folder, which has one a project and therein one a feature view; relative to the feature repository."""
 
     map_size_gb: float = Field(64.0, gt=0)
-    """LMDB: size in GiB that the store may grow to. Address space is reserved for it; disk is used as it fills."""
+    """LMDB: size in GiB that a feature view may grow to. Address space is reserved for it; disk is used as it fills."""
 
     durable: bool = True
     """LMDB: whether a write waits for the disk. Without it a crash of the machine may harm the store."""
@@ -171,14 +171,16 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[list[Read]]:
         """Rows of each view by Feast's keys, all read at once."""
         asked = [(table_of(config, view), [entity_key(key) for key in keys]) for view, _, keys in requests]
+        backend = self.backend(config)
         tally = dict.fromkeys(Status, 0)
-        answers = []
-        for (view, features, _), records in zip(requests, self.backend(config).get(asked), strict=True):
+        answers: list[list[Read]] = []
+        found = zip(requests, asked, backend.get(asked), strict=True)
+        for (view, features, _), (table, _), records in found:
             kinds = {f.name: kind_of(f.dtype) for f in view.features}
             wanted = tuple((name, kinds.get(name, "")) for name in features)
             reads: list[Read] = []
             for record in records:
-                status, decoder = self._decoder(config, record, wanted)
+                status, decoder = self._decoder(backend, table, record, wanted)
                 tally[status] += 1
                 if decoder is None or record is None:
                     reads.append(None)
@@ -265,17 +267,26 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         return self.backend(config).put(table_of(config, table), layouts, chunks)
 
     def read(self, config: RepoConfig, requests: Sequence[tuple[FeatureView, Sequence[Any]]]) -> list[Rows]:
-        """Rows of the ids of each view, as arrays; on LMDB and a single Redis all of one moment.
+        """Rows of the ids of each view, as arrays; on LMDB each view as of one commit, on a Redis all as of one moment.
 
         An id is the value of the view's join key, or a tuple of its join keys' values in the order of their names.
         Raises FeatureStoreError where the store does not answer, TypeError where an id is of another type.
         """
         backend = self.backend(config)
         asked = [(table_of(config, view), keys_of(key_kinds(view), ids)) for view, ids in requests]
-        found = [Rows(records, self._layout_reader(backend)) for records in backend.get(asked)]
+        answers = zip(asked, backend.get(asked), strict=True)
+        found = [Rows(records, self._layout_reader(backend, table)) for (table, _), records in answers]
         for rows in found:
             self._count(rows)
         return found
+
+    def version(self, config: RepoConfig, table: FeatureView) -> int:
+        """A number that grows with every write to the view."""
+        return self.backend(config).version(table_of(config, table))
+
+    def clear(self, config: RepoConfig, table: FeatureView) -> None:
+        """Remove all rows of the view."""
+        self.backend(config).clear(table_of(config, table))
 
     def _count(self, rows: Rows) -> None:
         bad = int(rows.status.astype(bool).sum())
@@ -284,17 +295,17 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             for status in (Status.MISSING, Status.CORRUPT, Status.UNREADABLE):
                 self.counts.add(status, int((rows.status == status).sum()))
 
-    def _layout_reader(self, backend: Backend) -> Callable[[int], Layout | None]:
+    def _layout_reader(self, backend: Backend, table: str) -> Callable[[int], Layout | None]:
         def find(fingerprint: int) -> Layout | None:
             known = self._layouts.get(fingerprint)
-            if known is None and (known := backend.layout(fingerprint)) is not None:
+            if known is None and (known := backend.layout(table, fingerprint)) is not None:
                 self._layouts[fingerprint] = known
             return known
 
         return find
 
     def _decoder(
-        self, config: RepoConfig, record: bytes | None, wanted: tuple[tuple[str, str], ...]
+        self, backend: Backend, table: str, record: bytes | None, wanted: tuple[tuple[str, str], ...]
     ) -> tuple[Status, Decoder | None]:
         if record is None:
             return Status.MISSING, None
@@ -302,7 +313,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             return Status.CORRUPT, None
         key = (int.from_bytes(record[4:8], "little"), wanted)
         if (known := self._decoders.get(key)) is None:
-            if (layout := self._layout_reader(self.backend(config))(key[0])) is None:
+            if (layout := self._layout_reader(backend, table)(key[0])) is None:
                 return Status.UNREADABLE, None
             known = self._decoders[key] = Decoder(layout, wanted)
         return Status.FOUND, known

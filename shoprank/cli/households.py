@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from feature_repo import schema
-from feature_repo.transforms import F32, ItemRows, ModelInput, UserRow, assemble
+from feature_repo.transforms import F32, ModelInput, UserRow, assemble
 from server.contrast import Contrast, contrasts
 from server.features import OnlineFeatures
 from server.model import Model
@@ -63,10 +63,10 @@ def rank(shop: Shop, user_id: str) -> Slate:
     user = shop.features.user(user_id).row
     candidates = _candidates(shop, user)
     ranking = shop.client.rank(user_id, candidates)
-    (stored,) = shop.features.items(candidates)
-    inputs = assemble(user, ItemRows(stored.rows.numbers, stored.rows.times, stored.rows.keys), user.as_of)
+    stored = shop.features.items(candidates)
+    inputs = assemble(user, stored.rows, user.as_of)
     items = shop.client.items(candidates)
-    return Slate(user_id, ranking, items, inputs, {item_id: i for i, item_id in enumerate(stored.ids)})
+    return Slate(user_id, ranking, items, inputs, {item_id: i for i, item_id in enumerate(stored.ids.tolist())})
 
 
 def _candidates(shop: Shop, user: UserRow) -> list[str]:

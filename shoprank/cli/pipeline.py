@@ -10,7 +10,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import quiet, stderr, stdout
-from shoprank.cli.options import DataDir, ModelName, ModelRepository
+from shoprank.cli.options import DataDir, ModelName, ModelRepository, Redis
 
 
 @app.command()
@@ -44,12 +44,14 @@ def features(
 
 
 @app.command()
-def apply(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+def apply(
+    data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository"), redis: Redis = None
+) -> None:
     """Register entities, views and feature services with Feast. Applying again changes nothing."""
     from feature_repo.paths import DataPaths
     from feature_repo.store import apply as apply_repository
 
-    paths = DataPaths(data)
+    paths = DataPaths(data, redis)
     with quiet():
         names = apply_repository(paths, model_repository)
     print(f"apply: {', '.join(names)} in {paths.feast / 'registry.db'}")
@@ -89,20 +91,25 @@ def materialize(
     cutoff: Annotated[
         datetime | None, typer.Option(help="Snapshot to load; the newest one where it is not given.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what is there first, newer rows too; for an earlier snapshot.")
+    ] = False,
+    redis: Redis = None,
 ) -> None:
-    """Load one snapshot of the features into the online store."""
+    """Load one snapshot of the features into the online store. Rows that are newer stay."""
     from rich.progress import track
 
     from feature_repo.paths import DataPaths
     from feature_repo.store import materialize as load
     from training.schedule import Schedule
 
-    paths = DataPaths(data)
+    paths = DataPaths(data, redis)
     moment = cutoff or Schedule.read(paths).serving
     console = stderr()
     with quiet():
-        views = list(track(load(paths, moment), "materialize", total=3, console=console))
-    print(f"materialize: {', '.join(views)} as of {moment} in {paths.feast}")
+        views = list(track(load(paths, moment, replace=replace), "materialize", total=3, console=console))
+    where = "Redis" if redis else paths.online
+    print(f"materialize: {', '.join(views)} as of {moment} in {where}")
 
 
 @app.command()

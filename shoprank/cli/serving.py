@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shoprank.cli.app import app
-from shoprank.cli.console import progress, stdout
+from shoprank.cli.console import stdout
 from shoprank.client import DEFAULT_ADDRESS, Client
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
 def serve(
     data: Annotated[Path | None, typer.Option(help="Folder of the catalogue and the feature store.")] = None,
     model_repository: Annotated[Path | None, typer.Option(help="Folder of the model bundles.")] = None,
+    redis: Annotated[str | None, typer.Option(help="URL of the Redis of the online features; LMDB without it.")] = None,
     model: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 50051 by default, 0 takes a free one.")] = None,
@@ -49,15 +50,14 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("feast").setLevel(logging.ERROR)
     given = settings.load(
-        data=data, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
+        data=data, redis=redis, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
         clock=clock.value if clock else None,
     )  # fmt: skip
-    with progress() as tell:
-        running = start(given, tell)
+    running = start(given)
     manifest = running.ranker.model.manifest
     print(
         f"serve: {manifest.model} version {manifest.version} with {manifest.feature_service} over "
-        f"{len(running.items.table):,} items on {running.address}",
+        f"{len(running.items.all()):,} items on {running.address}",
         flush=True,
     )
     serve_until_told(running)

@@ -43,7 +43,7 @@ def test_plan_apply_list_and_ui_work(repository: tuple[Path, dict[str, str]]) ->
         return done.stdout
 
     assert "Created feature view item_features" in feast("plan")
-    assert "Created feature view user_history" in feast("apply")
+    assert "Deploying infrastructure for user_history" in feast("apply")
     listed = feast("feature-views", "list")
     for view in ("user_features", "user_history", "item_features", "user_item_features"):
         assert view in listed

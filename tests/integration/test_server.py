@@ -182,8 +182,12 @@ def test_a_client_without_a_server_says_unavailable() -> None:
 
 def test_a_deadline_is_kept() -> None:
     began = time.monotonic()
-    with socket.create_server(("127.0.0.1", 0)) as silent, Client(f"127.0.0.1:{silent.getsockname()[1]}") as client:
-        error = pytest.raises(ServerError, client.rank, "u1", timeout=0.3)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Client(f"127.0.0.1:{silent.getsockname()[1]}") as client,
+        pytest.raises(ServerError) as error,
+    ):
+        client.rank("u1", timeout=0.3)
     assert error.value.code in ("DEADLINE_EXCEEDED", "UNAVAILABLE")
     assert time.monotonic() - began < 3
 

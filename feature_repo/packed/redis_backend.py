@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -16,6 +16,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from feature_repo.packed.backend import Rows, Written, newest
+from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
 from shoprank.errors import FeatureStoreError, UserError
@@ -155,7 +156,7 @@ class RedisBackend:
 
     def clear(self, table: str) -> None:
         """See `Backend.clear`. Walks over all keys of the server."""
-        pattern = PREFIX + b":{*}:" + _escaped(table.encode()) + b":*"
+        pattern = PREFIX + b":{*}:" + _escaped(table.encode())
         with self._translated():
             some: list[bytes] = []
             for key in self._connected().scan_iter(match=pattern, count=1_000):
@@ -245,11 +246,13 @@ def _without_secrets(connection: str) -> str:
 
 
 def _keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
-    """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view, and
-    braces in an id have no say."""
-    middle = b":" + table.encode() + b":"
-    crc32 = zlib.crc32
-    return [b"%b:{%08x}%b%b" % (PREFIX, crc32(key), middle, key) for key in keys]
+    """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view."""
+    before, after = PREFIX + b":{", b"}:" + table.encode()
+    if b"}" in b"".join(keys):  # a brace in an id must not decide: it would gather unlike ids in one slot
+        keys = [
+            HASHED + hashlib.blake2b(key, digest_size=32).hexdigest().encode() if b"}" in key else key for key in keys
+        ]
+    return [before + key + after for key in keys]
 
 
 def _meta(kind: bytes, name: bytes) -> bytes:

@@ -74,9 +74,9 @@ def test_a_row_written_before_the_schema_had_a_feature_is_read_as_missing(bare: 
     features = OnlineFeatures(store)
     for name, entity in (("item_features", "item_id"), ("user_history", "user_id")):
         view = store.get_feature_view(name)
-        older = FeatureView(
-            name=name, entities=[store.get_entity(view.entities[0])], schema=view.schema[:-1], source=view.batch_source
-        )
+        fields = [field for field in view.schema if field.name != view.features[-1].name]
+        entities = [store.get_entity(view.entities[0])]
+        older = FeatureView(name=name, entities=entities, schema=fields, source=view.batch_source)
         key = EntityKey(join_keys=[entity], entity_values=[Value(string_val="i2" if entity == "item_id" else "u2")])
         moment = datetime.now(UTC)
         packed_store(store).online_write_batch(store.config, older, [(key, {}, moment, None)], None)

@@ -72,6 +72,10 @@ parity: install ## Hold the features of training against those served, bit for b
 bench-demo: install ## Measure time and memory of the demo, from nothing and again
 	$(RUN) bench demo
 
+.PHONY: bench-features
+bench-features: install ## Measure the online store beside Feast's own; needs redis-server
+	$(RUN) bench features
+
 .PHONY: bench-ingest
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
 	$(RUN) bench ingest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
+from zlib_ng.zlib_ng import crc32
 
 from feature_repo.packed.keys import keys_of
 from feature_repo.packed.layout import ARRAYS, FIXED, MAGIC, NO_TIME, VERSION, Column, Layout
@@ -58,7 +58,7 @@ def encode_batch(table: Table, batch: pa.RecordBatch) -> tuple[list[bytes], list
         return keys, _sealed(body)
     parts = zip(_slices(body), *contents, strict=True)
     records = []
-    crc32, seal = zlib.crc32, CRC.pack
+    seal = CRC.pack
     for part in parts:
         record = b"".join(part)
         records.append(record + seal(crc32(record)))
@@ -227,5 +227,5 @@ def _slices(body: npt.NDArray[np.uint8]) -> list[bytes]:
 
 def _sealed(body: npt.NDArray[np.uint8]) -> list[bytes]:
     rows = _slices(body)
-    sums = np.fromiter(map(zlib.crc32, rows), np.uint32, len(rows))
+    sums = np.fromiter(map(crc32, rows), np.uint32, len(rows))
     return _slices(np.concatenate([body, _bytes(sums, "<u4")], axis=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -139,23 +140,30 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # of bytes that did not fit, which `add` has told
+            self._file.close()
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, keys: Sequence[bytes], records: Sequence[bytes]) -> None:
-        """Keep rows."""
+        """Keep rows. Raises FeatureStoreError where the temporary file has no room for them."""
         self._keys.extend(keys)
         end = self._ends[-1]
         self._ends.extend((np.cumsum(np.fromiter(map(len, records), np.int64, len(records))) + end).tolist())
-        self._file.write(b"".join(records))
+        try:
+            self._file.write(b"".join(records))
+            self._file.flush()
+        except OSError as error:
+            raise FeatureStoreError(
+                f"{tempfile.gettempdir()}: no room for {self._ends[-1] / 1e6:,.0f} MB of encoded rows before they are "
+                f"written: {error}; TMPDIR names another folder"
+            ) from error
 
     def chunks(self) -> Iterator[list[tuple[bytes, bytes]]]:
         """All rows by ascending key, some at a time; rows of one key come together, in the order they were added."""
         if not self._keys:
             return
-        self._file.flush()
         content = np.memmap(self._file, np.uint8, "r")
         keys, ends = self._keys, self._ends
         order = sorted(range(len(keys)), key=keys.__getitem__)

@@ -48,6 +48,11 @@ TEXTS = frozenset({"string_val", "json_val", "uuid_val", "time_uuid_val", "decim
 """Kinds kept as UTF-8."""
 
 
+def fingerprint_of(text: bytes) -> int:
+    """32 bits of the BLAKE2b hash of a layout's text."""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
+
+
 def kind_of(dtype: FeastType) -> str:
     """Name of the member of Feast's `Value` that a feature of this type is kept in, such as `float_val`."""
     kind: str = VALUE_TYPE_TO_PROTO_VALUE_MAP[dtype.to_value_type()]
@@ -110,10 +115,15 @@ class Layout:
         """The layout in JSON."""
         return cls(tuple(Column(*c) for c in json.loads(text)))
 
+    @classmethod
+    def kept(cls, text: bytes | None, fingerprint: int) -> Layout | None:
+        """The layout that a store keeps under a fingerprint; None where there is none, or it is harmed."""
+        return None if text is None or fingerprint_of(text) != fingerprint else cls.parse(text.decode())
+
     @cached_property
     def fingerprint(self) -> int:
-        """What a record names its layout by: 32 bits of the BLAKE2b hash of `text`."""
-        return int.from_bytes(hashlib.blake2b(self.text.encode(), digest_size=4).digest(), "little")
+        """What a record names its layout by."""
+        return fingerprint_of(self.text.encode())
 
     @cached_property
     def order(self) -> tuple[int, ...]:

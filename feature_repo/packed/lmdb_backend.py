@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ class LmdbBackend:
         with self._translated(table):
             env = self._environment(table, create=True)
             assert env is not None
+            env.reader_check()  # readers that were killed would keep the pages they read from being used again
             with env.begin(write=True) as txn:
                 for layout in layouts:
                     _remember(txn, layout, table)
@@ -80,7 +82,7 @@ class LmdbBackend:
     def layout(self, table: str, fingerprint: int) -> Layout | None:
         """See `Backend.layout`."""
         (text,) = self._get(table, [LAYOUT + b"%08x" % fingerprint])
-        return None if text is None else Layout.parse(text.decode())
+        return Layout.kept(text, fingerprint)
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""
@@ -132,7 +134,6 @@ class LmdbBackend:
                         sync=self._durable,
                         metasync=False,  # a crash of the machine may cost the last commit, never the file
                     )
-                    env.reader_check()  # slots of readers that were killed, which would keep old pages
                     _open[folder] = env
             return _open[folder]
 
@@ -155,7 +156,10 @@ class LmdbBackend:
         except lmdb.ReadersFullError as error:
             raise FeatureStoreError(f"{folder}: 1,024 reads at once, the most the online store serves") from error
         except lmdb.Error as error:
-            raise FeatureStoreError(f"{folder}: the online store failed: {error}") from error
+            free = shutil.disk_usage(folder).free / 1e6
+            raise FeatureStoreError(
+                f"{folder}: the online store failed: {error}; {free:,.0f} MB of its disk are free"
+            ) from error
         except OSError as error:
             raise FeatureStoreError(f"{folder}: the online store cannot be used: {error}") from error
 
@@ -192,10 +196,11 @@ def _merge(txn: Any, rows: Rows) -> Written:
 def _remember(txn: Any, layout: Layout, table: str) -> None:
     key, text = LAYOUT + b"%08x" % layout.fingerprint, layout.text.encode()
     known = txn.get(key)
-    if known is None:
-        txn.put(key, text)
-    elif known != text:
+    if known == text:
+        return
+    if Layout.kept(known, layout.fingerprint) is not None:
         raise FeatureStoreError(f"{table}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature")
+    txn.put(key, text)
 
 
 def _advance(txn: Any) -> None:

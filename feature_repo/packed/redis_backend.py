@@ -138,16 +138,23 @@ class RedisBackend:
     def _remember(self, layout: Layout) -> None:
         key, text = _meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
         client = self._connected()
-        if not client.set(key, text, nx=True) and client.get(key) != text:
+        if client.set(key, text, nx=True):
+            return
+        (known,) = client.mget([key])
+        if known == text:
+            return
+        if Layout.kept(known, layout.fingerprint) is not None:
             raise FeatureStoreError(
                 f"{self._place}: two layouts have the fingerprint {layout.fingerprint:08x}; rename a feature"
             )
+        client.set(key, text)
 
     def layout(self, table: str, fingerprint: int) -> Layout | None:
         """See `Backend.layout`."""
         with self._translated():
-            text: bytes | None = self._connected().get(_meta(b"layout", b"%08x" % fingerprint))
-        return None if text is None else Layout.parse(text.decode())
+            # MGET, unlike GET, takes a key of another type for none.
+            (text,) = self._connected().mget([_meta(b"layout", b"%08x" % fingerprint)])
+        return Layout.kept(text, fingerprint)
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from feast.protos.feast.types.Value_pb2 import Value
+from zlib_ng.zlib_ng import crc32
 
 from feature_repo.packed.layout import ARRAYS, FIXED, HEAD, MAGIC, VERSION, Block, Layout, sequence_of
 from feature_repo.packed.record import RESIDUE, Decoder
@@ -63,16 +63,18 @@ class Rows:
         self.status: npt.NDArray[np.uint8] = np.zeros(count, np.uint8)
         self.event_time: I64 = np.zeros(count, np.int64)
         self._groups: list[_Group] = []
-        whole: Sequence[bytes] = [r for r in records if r is not None]
+        whole: Sequence[bytes] = records  # type: ignore[assignment]
         positions: npt.NDArray[np.intp] | slice = slice(None)
-        if len(whole) < count:
+        if not all(records):
             positions = np.array([i for i, r in enumerate(records) if r is not None], np.intp)
-            self.status[[i for i, r in enumerate(records) if r is None]] = Status.MISSING
-        if list(map(zlib.crc32, whole)).count(RESIDUE) == len(whole):
+            whole = [r for r in records if r is not None]
+            self.status[:] = Status.MISSING
+            self.status[positions] = Status.FOUND
+        if list(map(crc32, whole)).count(RESIDUE) == len(whole):
             self._group(whole, positions, layout_of)
         else:
             places = np.arange(count)[positions]
-            sound = [i for i, r in enumerate(whole) if zlib.crc32(r) == RESIDUE]
+            sound = [i for i, r in enumerate(whole) if crc32(r) == RESIDUE]
             self.status[places] = Status.CORRUPT
             self.status[places[sound]] = Status.FOUND
             self._group([whole[i] for i in sound], places[sound], layout_of)
@@ -86,22 +88,29 @@ class Rows:
         """Split whole records by their layout."""
         if not records:
             return
-        heads = {r[:8] for r in records}
-        if len(heads) == 1:
-            self._add(heads.pop(), records, positions, layout_of)
-            return
+        size = len(records[0])
+        if set(map(len, records)) == {size}:
+            table = np.frombuffer(b"".join(records), np.uint8).reshape(-1, size)
+            heads = table[:, :8].view(np.uint64)
+            if (heads == heads[0]).all():
+                self._add(records, positions, layout_of, table)
+                return
+        members: dict[bytes, list[int]] = {}
+        for i, record in enumerate(records):
+            members.setdefault(record[:8], []).append(i)
         places = np.arange(len(self.status))[positions]
-        for head in heads:
-            members = [i for i, r in enumerate(records) if r[:8] == head]
-            self._add(head, [records[i] for i in members], places[members], layout_of)
+        for some in members.values():
+            self._add([records[i] for i in some], places[some], layout_of)
 
     def _add(
         self,
-        head: bytes,
         records: Sequence[bytes],
         positions: npt.NDArray[np.intp] | slice,
         layout_of: Callable[[int], Layout | None],
+        table: npt.NDArray[np.uint8] | None = None,
     ) -> None:
+        """Keep records with one head; table: their bytes, where they are of one length."""
+        head = records[0][:8]
         if head[:2] != MAGIC:
             self.status[positions] = Status.CORRUPT
             return
@@ -110,10 +119,9 @@ class Rows:
             self.status[positions] = Status.UNREADABLE
             return
         size = layout.body.size
-        if layout.variable:
-            fixed = np.frombuffer(b"".join([r[:size] for r in records]), np.uint8).reshape(-1, size)
-        else:
-            fixed = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), -1)[:, :size]
+        if table is None:
+            table = np.frombuffer(b"".join([r[:size] for r in records]), np.uint8).reshape(-1, size)
+        fixed = table[:, :size]
         self.event_time[positions] = fixed[:, 8:16].view("<i8")[:, 0]
         self._groups.append(_Group(layout, positions, fixed, records))
 
@@ -175,6 +183,8 @@ class Rows:
 
     def arrays(self, feature: str, dtype: npt.DTypeLike) -> list[Array | None]:
         """A list feature of each row as an array of `dtype`, length K; None where there is no row or it is null."""
+        if len(self._groups) == 1 and isinstance(self._groups[0].positions, slice):
+            return _contents(self._groups[0], feature, np.dtype(dtype))
         out: list[Array | None] = [None] * len(self)
         for group in self._groups:
             places = np.arange(len(self))[group.positions]
@@ -292,15 +302,14 @@ def _contents(group: _Group, feature: str, target: np.dtype[Any]) -> list[Array 
         return [None] * len(records)
     stored = np.dtype(ARRAYS[layout.columns[i].kind])
     place = layout.variable.index(i)
-    ends = group.fixed[:, layout.ends_at :].view("<u4")
-    stops = (ends[:, place] + layout.body.size).tolist()
-    starts = (ends[:, place - 1] + layout.body.size).tolist() if place else [layout.body.size] * len(records)
-    nulls = group.nulls([i])[:, 0].tolist()
-    out: list[Array | None] = []
-    for record, start, stop, null in zip(records, starts, stops, nulls, strict=True):
-        if null:
-            out.append(None)
-            continue
-        array = np.frombuffer(record, stored, (stop - start) // stored.itemsize, start)
-        out.append(array.astype(target, copy=False))
-    return out
+    ends = group.fixed[:, layout.ends_at : layout.ends_at + 4 * len(layout.variable)].view("<u4")
+    size, width = layout.body.size, stored.itemsize
+    stops = ends[:, place].tolist()
+    starts = ends[:, place - 1].tolist() if place else [0] * len(records)
+    null = (group.fixed[:, HEAD.size + i // 8] & (1 << i % 8)).tolist()
+    return [
+        None
+        if missing
+        else np.frombuffer(record, stored, (stop - start) // width, size + start).astype(target, copy=False)
+        for record, start, stop, missing in zip(records, starts, stops, null, strict=True)
+    ]

@@ -66,6 +66,12 @@ def bench_parity(data: DataDir = Path("data")) -> None:
     _run("benchmarks.parity", "--data", str(data))
 
 
+@bench.command("features")
+def bench_features() -> None:
+    """Reading and writing online features beside Feast's SQLite and Redis stores; needs redis-server."""
+    _run("benchmarks.features")
+
+
 @bench.command("ingest")
 def bench_ingest() -> None:
     """Time and memory of ingest and features on 8,000,000 synthetic shop-log events."""

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from feature_repo.packed.backend import Rows, Written, newest
@@ -120,7 +121,7 @@ class RedisBackend:
             return [int(x) for x in self._connected().eval(WRITE, len(keys), *keys, self._ttl, *records)]
         pipeline = self._connected().pipeline()
         for key, record in zip(keys, records, strict=True):
-            pipeline.eval(WRITE, 1, key, self._ttl, record)
+            pipeline.execute_command("EVAL", WRITE, 1, key, self._ttl, record)  # a cluster's pipeline has no `eval`
         return [int(answer[0]) for answer in pipeline.execute()]
 
     def _fetch(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -195,7 +196,9 @@ class RedisBackend:
             yield
         except redis.TimeoutError as error:
             raise FeatureStoreError(f"{self._place}: no answer within {self._timeout:g} s") from error
-        except redis.RedisError as error:
+        except redis.ResponseError as error:
+            raise FeatureStoreError(f"{self._place}: the online store refuses: {error}") from error
+        except (redis.RedisError, RedisClusterException) as error:
             raise FeatureStoreError(f"{self._place}: the online store does not answer: {error}") from error
 
 
@@ -247,7 +250,7 @@ def _parsed(value: str) -> Any:
 
 def _without_secrets(connection: str) -> str:
     if "://" in connection:
-        scheme, _, rest = connection.partition("://")
+        scheme, _, rest = connection.partition("?")[0].partition("://")
         return f"{scheme}://{rest.rpartition('@')[2]}"
     return ",".join(p for p in connection.split(",") if "=" not in p)
 

@@ -50,7 +50,8 @@ def fill(
     """
     prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
     response.metadata.feature_names.val.extend(prefix + name for name in features)
-    oldest = now - view.ttl.total_seconds() * 1e6 if view.ttl else None
+    ttl = getattr(view, "ttl", None)  # a view that is computed when it is written has none
+    oldest = now - ttl.total_seconds() * 1e6 if ttl else None
     times = [TIMES + b"\0"] * count
     found: list[int] = [FieldStatus.NOT_FOUND] * count
     columns = [[EMPTY] * count for _ in features]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +81,13 @@ class Counts:
         """Rows by status, such as `{"found": 10, …}`."""
         with self._lock:
             return {status.name.lower(): count for status, count in self._counts.items()}
+
+
+class Closed:
+    """What closing returns: Feast awaits it, others need not."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
 
 
 class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
@@ -252,11 +259,12 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             self.backend(config).clear(table_of(config, table))
         self.close()
 
-    def close(self) -> None:
-        """Release files or connections. The store opens again when it is used."""
+    def close(self) -> Closed:
+        """Release files or connections at once. The store opens again when it is used."""
         if self._backend is not None:
             self._backend.close()
             self._backend = None
+        return Closed()
 
     # The bulk way
 

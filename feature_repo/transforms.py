@@ -163,43 +163,63 @@ def assemble(user: UserRow, items: ItemRows, time: int) -> ModelInput:
 
 def pair_features(user: UserRow, items: ItemRows, time: int) -> list[F32]:
     """User × item features at `time`: one (n, 10) block a level, then the (n, 8) cross block."""
-    lines = user.numbers[_USER["user_purchases"]]
-    orders = user.numbers[_USER["user_orders"]]
-    elapsed = max(0.0, (time - user.as_of) / DAY) if user.as_of else 0.0
-    blocks = [
-        _affinity_features(affinity, items.keys[:, j], time, elapsed, lines, orders)
-        for j, affinity in enumerate(user.affinities)
-    ]
+    affinities = _affinity_features(user, items.keys, time)
+    blocks = [affinities[:, j] for j in range(len(schema.LEVELS))]
     return [*blocks, _cross_features(user, items, time, blocks)]
 
 
-def _affinity_features(
-    affinity: Affinity, keys: I64, time: int, elapsed: float, lines: np.float32, orders: np.float32
-) -> F32:
-    """The PAIR_NUMBERS of n keys; `elapsed` is days since the snapshot, by which decayed counts decay on."""
-    out = np.zeros((len(keys), len(schema.PAIR_NUMBERS)), np.float32)
-    out[:, 1:5] = np.nan
-    if not len(affinity.keys):
+def _affinity_features(user: UserRow, keys: I64, time: int) -> F32:
+    """The PAIR_NUMBERS of n items at each level, (n, levels, 10); `keys` (n, ≥ levels) begins with the levels' keys.
+
+    What is found at any level goes through the arithmetic together: a call of NumPy costs more than what it computes.
+    """
+    out = np.zeros((len(keys), len(schema.LEVELS), len(schema.PAIR_NUMBERS)), np.float32)
+    out[:, :, 1:5] = np.nan
+    rows, levels, places = _hits(user.affinities, keys)
+    if not len(rows):
         return out
-    at = np.minimum(np.searchsorted(affinity.keys, keys), len(affinity.keys) - 1)
-    (hit,) = np.nonzero((affinity.keys[at] == keys) & (keys != 0))
-    at = at[hit]
-    purchases, first, last = affinity.purchases[at], affinity.first_at[at], affinity.last_at[at]
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(affinity, name) for affinity in user.affinities])[places]
+
+    purchases, first, last = column("purchases"), column("first_at"), column("last_at")
+    found = np.empty((len(rows), len(schema.PAIR_NUMBERS)), np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         bought = purchases > 0
         since_last = np.where(bought, (time - last) / DAY, np.nan)
         gap = np.where(purchases > 1, (last - first) / DAY / (purchases - 1), np.nan)
-        out[hit, 0] = purchases
-        out[hit, 1] = since_last
-        out[hit, 2] = np.where(bought, (time - first) / DAY, np.nan)
-        out[hit, 3] = gap
-        out[hit, 4] = np.where(gap > 0, since_last / gap, np.nan)
-        out[hit, 5] = purchases / lines
-        out[hit, 6] = purchases / orders
-    for column, name in ((7, "recent"), (8, "steady"), (9, "interest")):
-        decay = np.float32(0.5 ** (elapsed / schema.HALF_LIFE_DAYS[name]))
-        out[hit, column] = getattr(affinity, name)[at] * decay
+        found[:, 0] = purchases
+        found[:, 1] = since_last
+        found[:, 2] = np.where(bought, (time - first) / DAY, np.nan)
+        found[:, 3] = gap
+        found[:, 4] = np.where(gap > 0, since_last / gap, np.nan)
+        found[:, 5] = purchases / user.numbers[_USER["user_purchases"]]
+        found[:, 6] = purchases / user.numbers[_USER["user_orders"]]
+    # Decayed counts are as of the snapshot, and decay on from there.
+    elapsed = max(0.0, (time - user.as_of) / DAY) if user.as_of else 0.0
+    for j, name in ((7, "recent"), (8, "steady"), (9, "interest")):
+        found[:, j] = column(name) * np.float32(0.5 ** (elapsed / schema.HALF_LIFE_DAYS[name]))
+    out[rows, levels] = found
     return out
+
+
+def _hits(affinities: tuple[Affinity, ...], keys: I64) -> tuple[I64, I64, I64]:
+    """Where items' keys are in the user's history: rows, levels, and places in the levels' arrays put together."""
+    rows, levels, places = [], [], []
+    start = 0
+    for j, affinity in enumerate(affinities):
+        if known := len(affinity.keys):
+            wanted = keys[:, j]
+            at = np.minimum(affinity.keys.searchsorted(wanted), known - 1)
+            (hit,) = ((affinity.keys[at] == wanted) & (wanted != 0)).nonzero()
+            rows.append(hit)
+            levels.append(np.full(len(hit), j))
+            places.append(at[hit] + start)
+            start += known
+    if not rows:
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, nothing
+    return np.concatenate(rows), np.concatenate(levels), np.concatenate(places)
 
 
 def _cross_features(user: UserRow, items: ItemRows, time: int, blocks: list[F32]) -> F32:

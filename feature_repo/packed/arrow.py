@@ -69,11 +69,12 @@ def _keys(table: Table, batch: pa.RecordBatch) -> list[bytes]:
     columns = []
     for name, kind in table.keys:
         column = _column(table, batch, name)
-        if column.null_count:
-            raise UserError(f"{table.view}: join key {name} is null in {column.null_count} rows")
         target = {"string_val": pa.string(), "int64_val": pa.int64(), "int32_val": pa.int32(), "bytes_val": pa.binary()}
-        values = _seconds(column) if kind == "unix_timestamp_val" else _cast(table, name, column, target[kind])
-        columns.append(values.tolist() if isinstance(values, np.ndarray) else values.to_pylist())
+        timed = kind == "unix_timestamp_val"
+        values = _seconds(table, name, column) if timed else _cast(table, name, column, target[kind])
+        if values.null_count:
+            raise UserError(f"{table.view}: join key {name} is null in {values.null_count} rows")
+        columns.append(values.to_pylist())
     ids: Sequence[Any] = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     return keys_of([kind for _, kind in table.keys], ids)
 
@@ -110,10 +111,10 @@ def _bodies(table: Table, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint8],
 def _fixed(table: Table, column: Column, values: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Numbers of a column, and which are null; a null float is NaN, any other null 0."""
     if column.kind == "unix_timestamp_val":
-        null = values.is_null().to_numpy(zero_copy_only=False)
-        return _seconds(values.fill_null(0) if pa.types.is_integer(values.type) else values), null
-    target = _FIXED_TYPES[column.kind]
-    cast = _cast(table, column.name, values, target)
+        target, cast = pa.int64(), _seconds(table, column.name, values)
+    else:
+        target = _FIXED_TYPES[column.kind]
+        cast = _cast(table, column.name, values, target)
     if pa.types.is_floating(target):
         array = cast.to_numpy(zero_copy_only=False)  # nulls become NaN
         return array, np.isnan(array)
@@ -150,10 +151,10 @@ def _elements(lists: pa.LargeListArray, dtype: np.dtype[Any]) -> list[bytes | No
 
 def _by_value(table: Table, column: Column, values: pa.Array) -> list[bytes | None]:
     """Through Feast's own conversion, a value at a time: for the kinds that have no columnar form here."""
-    plain = values.to_pylist()
+    plain = values.to_pylist(maps_as_pydicts="lossy")
     try:
         protos = python_values_to_proto_values(plain, table.types[column.name])
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise UserError(f"{table.view}.{column.name}: not of its declared type: {error}") from error
     return [_piece(column, value) for value in protos]
 
@@ -169,14 +170,15 @@ def _piece(column: Column, value: Value) -> bytes | None:
 def _column(table: Table, batch: pa.RecordBatch, name: str) -> pa.Array:
     if name not in batch.schema.names:
         raise UserError(f"{table.view}: the source has no column {name}; it has {batch.schema.names}")
-    return batch.column(name)
+    values = batch.column(name)
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def _cast(table: Table, name: str, values: pa.Array, target: pa.DataType) -> pa.Array:
     if values.type == target:
         return values
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
+    if pa.types.is_floating(values.type) and not pa.types.is_floating(target):
+        values = pa.array(values.to_numpy(zero_copy_only=False), from_pandas=True)  # a NaN becomes a null
     try:
         # Floats may lose precision when they are narrowed, as Feast's may; integers must stay what they are.
         lossless = not pa.types.is_floating(target) and not (
@@ -195,24 +197,30 @@ def _micros(table: Table, batch: pa.RecordBatch, name: str, missing: int | None 
     values = _column(table, batch, name)
     if values.null_count and missing is None:
         raise UserError(f"{table.view}: {name} is null in {values.null_count} rows")
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_date(values.type):
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = _cast(table, name, values, pa.timestamp("us"))
-    if not pa.types.is_timestamp(values.type):
+    if not _is_time(values.type):
         raise UserError(f"{table.view}.{name}: {values.type} is not a time")
-    ticks = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64())
-    filled: npt.NDArray[np.int64] = ticks.fill_null(missing or 0).to_numpy(zero_copy_only=False)
+    filled: npt.NDArray[np.int64] = _ticks(values).fill_null(missing or 0).to_numpy(zero_copy_only=False)
     return filled
 
 
-def _seconds(values: pa.Array) -> npt.NDArray[np.int64]:
-    """Whole seconds since 1970 UTC of times or integers; 0 for a null."""
-    if pa.types.is_timestamp(values.type):
-        ticks = values.cast(pa.timestamp("us", values.type.tz), safe=False).cast(pa.int64()).fill_null(0)
-        micros: npt.NDArray[np.int64] = ticks.to_numpy(zero_copy_only=False)
-        whole: npt.NDArray[np.int64] = np.sign(micros) * (np.abs(micros) // 1_000_000)
-        return whole
-    seconds: npt.NDArray[np.int64] = values.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    return seconds
+def _seconds(table: Table, name: str, values: pa.Array) -> pa.Array:
+    """Whole seconds since 1970 UTC, int64, of times, rounded down, or of integers."""
+    if not _is_time(values.type):
+        return _cast(table, name, values, pa.int64())
+    ticks = _ticks(values)
+    return pa.array(ticks.fill_null(0).to_numpy() // 1_000_000, mask=ticks.is_null().to_numpy(zero_copy_only=False))
+
+
+def _ticks(times: pa.Array) -> pa.Array:
+    """µs since 1970 UTC, int64."""
+    zone = times.type.tz if pa.types.is_timestamp(times.type) else None
+    return times.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _bytes(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.uint8]:

@@ -63,11 +63,10 @@ class Plan:
         """The plan of reading features of these names."""
         known = [(j, i) for j, name in enumerate(names) if (i := layout.index.get(name)) is not None]
         columns = [(j, i) for j, i in known if _means(layout, i, target)]
-        at = {i: j for j, i in columns}
         copies = []
         for block in layout.blocks:
-            if inside := [i for i in block.at if i in at]:
-                copies.append((block, _span([at[i] for i in inside]), _span([block.at[i] for i in inside])))
+            if inside := [(j, block.at[i]) for j, i in columns if i in block.at]:
+                copies.append((block, _span([j for j, _ in inside]), _span([at for _, at in inside])))
         floats = all(layout.columns[i].kind in _FLOATS for _, i in columns)
         loose = tuple((j, i) for j, i in columns if not layout.columns[i].packed)
         return cls(tuple(copies), floats, tuple(columns), loose, len(columns) == len(names))
@@ -117,7 +116,7 @@ def values(group: Group, names: tuple[str, ...], target: np.dtype[Any], missing:
     for block, to, source in plan.copies:
         out[:, to] = block.of(group.fixed)[:, source]
     for j, i in plan.loose:
-        out[:, j] = _parsed(group, i, missing)
+        out[:, j] = [missing if number is None else number for number in parsed(group, i, target)]
     # Floats are written as NaN where null; everything else as 0, which is a number.
     if not (plan.floats and np.isnan(missing)) and group.any_null():
         places, columns = [j for j, _ in plan.columns], [i for _, i in plan.columns]
@@ -134,15 +133,18 @@ def _span(numbers: list[int]) -> slice | list[int]:
     return slice(start, start + len(numbers)) if numbers == list(range(start, start + len(numbers))) else numbers
 
 
-def _parsed(group: Group, column: int, missing: float) -> list[float]:
-    """A column kept as serialized values, a Python number each."""
-    name, kind = group.layout.columns[column].name, group.layout.columns[column].kind
-    decoder = Decoder(group.layout, [(name, kind)])
-    out = []
+def parsed(group: Group, column: int, target: np.dtype[Any]) -> list[float | None]:
+    """A column kept as serialized values; None where one is null or of a kind that the target cannot mean."""
+    known = group.layout.columns[column]
+    decoder = Decoder(group.layout, [(known.name, known.kind)])
+    out: list[float | None] = []
     for record in group.records:
         value = Value.FromString(decoder.wire(record)[0] or b"")
         own = value.WhichOneof("val")
-        out.append(getattr(value, own) if own in FIXED and (own in _FLOATS) <= (kind in _FLOATS) else missing)
+        if own in FIXED and _safe(FIXED[own][1], target):
+            out.append(np.array(getattr(value, own), FIXED[own][1]).astype(target).item())
+        else:
+            out.append(None)
     return out
 
 

@@ -20,7 +20,7 @@ HASHED = b"\xff"
 
 _PLAIN: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "string_val": (ValueType.STRING, str.encode),
-    "bytes_val": (ValueType.BYTES, bytes),
+    "bytes_val": (ValueType.BYTES, b"".__add__),  # unlike `bytes`, takes no number
     "int32_val": (ValueType.INT32, struct.Struct("<i").pack),
     "int64_val": (ValueType.INT64, struct.Struct("<q").pack),
     "unix_timestamp_val": (ValueType.UNIX_TIMESTAMP, struct.Struct("<q").pack),
@@ -49,13 +49,16 @@ def keys_of(kinds: Sequence[str], ids: Sequence[Any]) -> list[bytes]:
     kinds: members of Feast's `Value`, of the join keys in the order of their names. Raises TypeError or ValueError
     where a value is of another type.
     """
-    if len(kinds) != 1:
-        return [_joined(list(zip(kinds, values, strict=True))) for values in ids]
-    keys = _of_texts(ids) if kinds[0] == "string_val" else None
-    if keys is None:
-        code, encode = _PLAIN[kinds[0]]
-        prefix = bytes([code])
-        keys = [prefix + encode(value) for value in ids]
+    try:
+        if len(kinds) != 1:
+            return [_joined(list(zip(kinds, values, strict=True))) for values in ids]
+        keys = _of_texts(ids) if kinds[0] == "string_val" else None
+        if keys is None:
+            code, encode = _PLAIN[kinds[0]]
+            prefix = bytes([code])
+            keys = [prefix + encode(value) for value in ids]
+    except struct.error as error:
+        raise TypeError(f"an id is not of {', '.join(kinds)}: {error}") from error
     return keys if max(map(len, keys), default=0) <= LONGEST else [_short(key) for key in keys]
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import VALUE_TYPE_TO_PROTO_VALUE_MAP
 from feast.types import FeastType
+from feast.value_type import ValueType
 
 MAGIC = b"\xf7P"
 VERSION = 1
@@ -48,6 +49,14 @@ TEXTS = frozenset({"string_val", "json_val", "uuid_val", "time_uuid_val", "decim
 """Kinds kept as UTF-8."""
 
 
+KINDS: dict[ValueType, str] = VALUE_TYPE_TO_PROTO_VALUE_MAP | {
+    ValueType.ZONED_TIMESTAMP: "zoned_timestamp_val",
+    ValueType.PDF_BYTES: "bytes_val",
+    ValueType.IMAGE_BYTES: "bytes_val",
+}
+"""Member of Feast's `Value` for each of its types: its own table leaves some out."""
+
+
 def fingerprint_of(text: bytes) -> int:
     """32 bits of the BLAKE2b hash of a layout's text."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
@@ -55,8 +64,7 @@ def fingerprint_of(text: bytes) -> int:
 
 def kind_of(dtype: FeastType) -> str:
     """Name of the member of Feast's `Value` that a feature of this type is kept in, such as `float_val`."""
-    kind: str = VALUE_TYPE_TO_PROTO_VALUE_MAP[dtype.to_value_type()]
-    return kind
+    return KINDS[dtype.to_value_type()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +31,16 @@ _inherited: list[dict[Path, lmdb.Environment]] = []
 
 
 def _forget() -> None:
-    """In a child of a fork: leave the parent's environments alone and open anew."""
+    """In a child of a fork: leave the parent's environments alone, for closing one ends the parent's reads; open anew.
+
+    py-lmdb refuses to open a file twice in a process and does not see that this is another one (3.0); `_open` sees to
+    it here.
+    """
     global _open, _opening
     _inherited.append(_open)
     _open, _opening = {}, threading.Lock()
+    if (guard := sys.modules.get("lmdb._envid")) is not None:
+        vars(guard)["env_keys"] = lambda path, subdir: ()
 
 
 os.register_at_fork(after_in_child=_forget)

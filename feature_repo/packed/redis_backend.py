@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import redis
 from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
@@ -77,13 +77,7 @@ class RedisBackend:
         if not keys:
             return [[] for _ in requests]
         with self._translated():
-            if self._kind == "redis":
-                answers = iter(self._connected().mget(keys))
-            else:
-                pipeline = self._connected().pipeline()
-                for key in keys:
-                    pipeline.get(key)
-                answers = iter(_bytes(a) for a in pipeline.execute(raise_on_error=False))
+            answers = iter(self._connected().mget(keys) if self._kind == "redis" else self._fetch(keys))
         return [list(islice(answers, len(some))) for _, some in requests]
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
@@ -119,22 +113,36 @@ class RedisBackend:
     def _run(self, keys: Sequence[bytes], records: Sequence[bytes]) -> list[int]:
         if self._kind == "redis":
             return [int(x) for x in self._connected().eval(WRITE, len(keys), *keys, self._ttl, *records)]
-        pipeline = self._connected().pipeline()
-        for key, record in zip(keys, records, strict=True):
-            pipeline.execute_command("EVAL", WRITE, 1, key, self._ttl, record)  # a cluster's pipeline has no `eval`
-        return [int(answer[0]) for answer in pipeline.execute()]
+        rows = zip(keys, records, strict=True)
+        answers = self._answers([("EVAL", WRITE, 1, key, self._ttl, record) for key, record in rows])
+        return [int(_sound(answer)[0]) for answer in answers]
 
     def _fetch(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        pipeline = self._connected().pipeline(transaction=False)
-        for key in keys:
-            pipeline.get(key)
-        return [_bytes(answer) for answer in pipeline.execute(raise_on_error=False)]
+        return [_bytes(answer) for answer in self._answers([("GET", key) for key in keys])]
 
     def _delete(self, keys: Sequence[bytes]) -> None:
-        pipeline = self._connected().pipeline(transaction=False)
-        for key in keys:
-            pipeline.unlink(key)
-        pipeline.execute()
+        for answer in self._answers([("UNLINK", key) for key in keys]):
+            _sound(answer)
+
+    def _answers(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Answers to commands that are sent together, a cluster's each to the node of its key; errors are among them.
+
+        Left to itself, a cluster's pipeline sends what a hanging node did not answer again, a command and a timeout at
+        a time. Here a node that hangs is not asked again, and one that closed the connection once.
+        """
+        client = self._connected()
+        if self._kind == "redis":
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(pipeline.execute(raise_on_error=False))
+        answers = _sent(client, commands, redirected=False)
+        failed = {type(answer) for answer in answers if isinstance(answer, ClusterPipeline.ERRORS_ALLOW_RETRY)}
+        if failed and redis.TimeoutError not in failed:
+            client.nodes_manager.initialize()
+            moved = all(issubclass(kind, redis.ResponseError) for kind in failed)
+            answers = _sent(client, commands, redirected=moved)
+        return answers
 
     def _remember(self, layout: Layout) -> None:
         key, text = _meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
@@ -274,10 +282,23 @@ def _escaped(text: bytes) -> bytes:
     return b"".join(b"\\" + bytes([c]) if c in b"*?[]^\\-" else bytes([c]) for c in text)
 
 
-def _bytes(answer: Any) -> bytes | None:
-    """An answer of a pipeline: what is not a string of ours is no row. Raises what says that the server is away."""
-    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
-        return b""
+def _sent(cluster: RedisCluster, commands: Sequence[tuple[Any, ...]], redirected: bool) -> list[Any]:
+    """Answers of a cluster, errors among them; whether what fails is sent again, a command at a time."""
+    stack = [PipelineCommand(command, {}, place) for place, command in enumerate(commands)]
+    answers = cluster.pipeline().send_cluster_commands(stack, raise_on_error=False, allow_redirections=redirected)
+    return list(answers)
+
+
+def _sound(answer: Any) -> Any:
+    """The answer, unless it is an error, which is raised."""
     if isinstance(answer, Exception):
         raise answer
-    return answer if answer is None or isinstance(answer, bytes) else None
+    return answer
+
+
+def _bytes(answer: Any) -> bytes | None:
+    """An answer to GET; a key of another type is none, as it is to MGET."""
+    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+        return None
+    found: bytes | None = _sound(answer)
+    return found

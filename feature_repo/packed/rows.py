@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
-from feature_repo.packed.group import Array, Bools, Group, has, lists, plan_of, values
-from feature_repo.packed.layout import MAGIC, VERSION, Layout, sequence_of
+from feature_repo.packed.group import Array, Bools, Group, has, lists, parsed, plan_of, values
+from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout, sequence_of
 from feature_repo.packed.record import RESIDUE
 
 I64 = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class Rows:
         if not records:
             return
         size = len(records[0])
-        if set(map(len, records)) == {size}:
+        if size >= HEAD.size and set(map(len, records)) == {size}:
             table = np.frombuffer(b"".join(records), np.uint8).reshape(-1, size)
             heads = table[:, :8].view(np.uint64)
             if (heads == heads[0]).all():
@@ -139,11 +139,13 @@ class Rows:
         out: Bools = np.zeros((len(self), len(names)), np.bool_)
         for group in self._groups:
             plan = plan_of(group.layout, names, target)
-            if plan.whole and not group.any_null():
+            if plan.whole and not plan.loose and not group.any_null():
                 out[group.positions] = True
             elif plan.columns:
                 rows = np.zeros((len(group.records), len(names)), np.bool_)
                 rows[:, [j for j, _ in plan.columns]] = ~group.nulls([i for _, i in plan.columns])
+                for j, i in plan.loose:
+                    rows[:, j] = [number is not None for number in parsed(group, i, target)]
                 out[group.positions] = rows
         return out
 

@@ -25,6 +25,7 @@ from benchmarks import feature_stores as stores
 from benchmarks.feature_plots import plot
 from feature_repo.packed import packed_store
 from feature_repo.packed.lmdb_backend import LmdbBackend
+from feature_repo.packed.redis_backend import RedisBackend
 from feature_repo.packed.view import table_of
 from feature_repo.paths import write_json
 from shoprank.cli.console import quiet
@@ -66,6 +67,14 @@ def user_in_bulk(store: FeatureStore) -> Read:
         return numbers.matrix(stores.USER_FEATURES), [lists.arrays(name, dtype) for name, dtype in TYPES.items()]
 
     return read
+
+
+def items_bare(store: FeatureStore) -> Read:
+    """The same keys' bytes by one MGET of redis-py, nothing made of them."""
+    backend = packed_store(store).backend(store.config)
+    assert isinstance(backend, RedisBackend)
+    client = backend.client()
+    return lambda ids: client.mget([b"sr1:{\x02" + i.encode() + b"}:bench/items" for i in ids])
 
 
 def request_in_bulk(store: FeatureStore) -> Read:
@@ -136,6 +145,7 @@ def measure_reads(folder: Path, redis_port: int, rounds: int) -> dict[str, Any]:
         name: by_feast(store, "item_row", "item_id") for name, store in (opened | {PRECOMPUTED: precomputed}).items()
     }
     items |= {f"{name}, bulk": items_in_bulk(opened[name]) for name in packed}
+    items["bare MGET"] = items_bare(opened[stores.PACKED_REDIS])
     users = {
         name: by_feast(store, "user_row", "user_id") for name, store in (opened | {PRECOMPUTED: precomputed}).items()
     }
@@ -204,6 +214,9 @@ def ratios(result: dict[str, Any]) -> dict[str, float]:
         "get_online_features_lmdb_over_feast_sqlite": against(stores.FEAST_SQLITE, stores.PACKED_LMDB),
         "get_online_features_redis_over_feast_redis": against(stores.FEAST_REDIS, stores.PACKED_REDIS),
         "bulk_redis_over_feast_redis_precomputed": against(PRECOMPUTED, f"{stores.PACKED_REDIS}, bulk"),
+        "bulk_redis_over_bare_mget": (
+            hundred[f"{stores.PACKED_REDIS}, bulk"]["median_ms"] / hundred["bare MGET"]["median_ms"]
+        ),
         "request_ms": float(request["arrays"]["median_ms"]),
         "request_over_bare_lmdb": float(request["arrays"]["median_ms"] / request["bare LMDB"]["median_ms"]),
         "materialization_over_feast_sqlite": (

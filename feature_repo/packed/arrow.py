@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
@@ -68,6 +69,9 @@ def encode_batch(table: Table, batch: pa.RecordBatch) -> tuple[list[bytes], list
 def _keys(table: Table, batch: pa.RecordBatch) -> list[bytes]:
     columns = []
     for name, kind in table.keys:
+        if name == DUMMY_ENTITY_ID and name not in batch.schema.names:  # a view of no entity has one row
+            columns.append([""] * batch.num_rows)
+            continue
         column = _column(table, batch, name)
         target = {"string_val": pa.string(), "int64_val": pa.int64(), "int32_val": pa.int32(), "bytes_val": pa.binary()}
         timed = kind == "unix_timestamp_val"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -81,8 +81,8 @@ class PackedComputeEngine(LocalComputeEngine):  # type: ignore[misc]
             start_date=task.start_time,
             end_date=task.end_time,
         )
-        batches = _batches(job, source.field_mapping)
-        load(self.repo_config, online, view, batches, task.tqdm_builder)
+        with closing(_batches(job, source.field_mapping)) as batches:
+            load(self.repo_config, online, view, batches, task.tqdm_builder)
 
 
 def load(
@@ -205,14 +205,15 @@ def _is_plain(task: MaterializationTask) -> bool:
     return not task.disable_event_timestamp and task.only_latest and not any(getattr(view, a, None) for a in computed)
 
 
-def _batches(job: RetrievalJob, renamed: dict[str, str] | None) -> Iterator[pa.RecordBatch]:
+def _batches(job: RetrievalJob, renamed: dict[str, str] | None) -> Generator[pa.RecordBatch]:
     if isinstance(job, IbisRetrievalJob) and (duckdb := job.table.get_backend()).name == "duckdb":
         # Nothing but a batch is in memory. Ibis 12's own to_pyarrow_batches calls what DuckDB 2 has no more.
-        batches = iter(duckdb.con.sql(duckdb.compile(job.table)).to_arrow_reader(ROWS_A_BATCH))
+        reader = duckdb.con.sql(duckdb.compile(job.table)).to_arrow_reader(ROWS_A_BATCH)
     else:
-        batches = iter(job.to_arrow().to_batches(max_chunksize=ROWS_A_BATCH))
-    for batch in batches:
-        yield batch.rename_columns([(renamed or {}).get(name, name) for name in batch.schema.names])
+        reader = job.to_arrow().to_reader(ROWS_A_BATCH)
+    with reader:  # left open after a failure, DuckDB would refuse the connection's next query
+        for batch in reader:
+            yield batch.rename_columns([(renamed or {}).get(name, name) for name in batch.schema.names])
 
 
 def _told(chunks: Iterator[list[tuple[bytes, bytes]]], bar: Any | None) -> Iterator[list[tuple[bytes, bytes]]]:

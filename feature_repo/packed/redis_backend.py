@@ -77,14 +77,14 @@ class RedisBackend:
         if not keys:
             return [[] for _ in requests]
         with self._translated():
-            answers = iter(self._connected().mget(keys) if self._kind == "redis" else self._fetch(keys))
+            answers = iter(self.client().mget(keys) if self._kind == "redis" else self._fetch(keys))
         return [list(islice(answers, len(some))) for _, some in requests]
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
         """See `Backend.put`. A failure leaves every row old or new, and the same call can be made again."""
         written = Written()
         with self._translated():
-            client = self._connected()
+            client = self.client()
             for layout in layouts:
                 # Each time: a server that lost its memory must learn them again.
                 self._remember(layout)
@@ -112,7 +112,7 @@ class RedisBackend:
 
     def _run(self, keys: Sequence[bytes], records: Sequence[bytes]) -> list[int]:
         if self._kind == "redis":
-            return [int(x) for x in self._connected().eval(WRITE, len(keys), *keys, self._ttl, *records)]
+            return [int(x) for x in self.client().eval(WRITE, len(keys), *keys, self._ttl, *records)]
         rows = zip(keys, records, strict=True)
         answers = self._answers([("EVAL", WRITE, 1, key, self._ttl, record) for key, record in rows])
         return [int(_sound(answer)[0]) for answer in answers]
@@ -130,7 +130,7 @@ class RedisBackend:
         Left to itself, a cluster's pipeline sends what a hanging node did not answer again, a command and a timeout at
         a time. Here a node that hangs is not asked again, and one that closed the connection once.
         """
-        client = self._connected()
+        client = self.client()
         if self._kind == "redis":
             pipeline = client.pipeline(transaction=False)
             for command in commands:
@@ -146,7 +146,7 @@ class RedisBackend:
 
     def _remember(self, layout: Layout) -> None:
         key, text = _meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
-        client = self._connected()
+        client = self.client()
         if client.set(key, text, nx=True):
             return
         (known,) = client.mget([key])
@@ -162,27 +162,27 @@ class RedisBackend:
         """See `Backend.layout`."""
         with self._translated():
             # MGET, unlike GET, takes a key of another type for none.
-            (text,) = self._connected().mget([_meta(b"layout", b"%08x" % fingerprint)])
+            (text,) = self.client().mget([_meta(b"layout", b"%08x" % fingerprint)])
         return Layout.kept(text, fingerprint)
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""
         with self._translated():
-            return int(self._connected().get(_meta(b"version", table.encode())) or 0)
+            return int(self.client().get(_meta(b"version", table.encode())) or 0)
 
     def clear(self, table: str) -> None:
         """See `Backend.clear`. Walks over all keys of the server."""
         pattern = PREFIX + b":{*}:" + _escaped(table.encode())
         with self._translated():
             some: list[bytes] = []
-            for key in self._connected().scan_iter(match=pattern, count=1_000):
+            for key in self.client().scan_iter(match=pattern, count=1_000):
                 some.append(key)
                 if len(some) == ROWS_A_CALL:
                     self._delete(some)
                     some = []
             if some:
                 self._delete(some)
-            self._connected().incr(_meta(b"version", table.encode()))
+            self.client().incr(_meta(b"version", table.encode()))
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -191,7 +191,8 @@ class RedisBackend:
                 self._client.close()
                 self._client = None
 
-    def _connected(self) -> Any:
+    def client(self) -> Any:
+        """The client of redis-py, made once."""
         if self._client is None:
             with self._lock:
                 if self._client is None:

@@ -113,7 +113,10 @@ class Rows:
 
     def ages(self, now: float) -> npt.NDArray[np.float64]:
         """Seconds from each row's event time to `now` (seconds since 1970 UTC), (K,); NaN where there is no row."""
-        return np.where(self.found, now - self.event_time / 1e6, np.nan)
+        ages = now - self.event_time / 1e6
+        if self.status.any():
+            ages[self.status != Status.FOUND] = np.nan
+        return ages
 
     def matrix(self, features: Sequence[str], dtype: npt.DTypeLike = np.float32, missing: float | None = None) -> Array:
         """Features as one contiguous array (K, F) of `dtype`.

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from feast import Entity, FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
@@ -297,7 +298,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         self.backend(config).clear(table_of(config, table))
 
     def _count(self, rows: Rows) -> None:
-        bad = int(rows.status.astype(bool).sum())
+        bad = int(np.count_nonzero(rows.status))
         self.counts.add(Status.FOUND, len(rows) - bad)
         if bad:
             for status in (Status.MISSING, Status.CORRUPT, Status.UNREADABLE):

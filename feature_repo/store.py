@@ -114,4 +114,4 @@ def is_materialized(paths: DataPaths, cutoff: datetime) -> bool:
 
 def _snapshot_key(paths: DataPaths, cutoff: datetime) -> str:
     events = paths.quality.read_bytes() if paths.quality.is_file() else b""
-    return hashlib.sha256(events + f"{cutoff} {schema.schema_hash()}".encode()).hexdigest()
+    return hashlib.sha256(events + f"{cutoff} {schema.schema_hash()} {paths.redis or 'lmdb'}".encode()).hexdigest()

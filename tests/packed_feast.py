@@ -36,12 +36,13 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 YESTERDAY, TWO_WEEKS_AGO = NOW - timedelta(days=1), NOW - timedelta(days=14)
 
 
-def settings(root: Path, online: Online, **more: Any) -> dict[str, Any]:
-    """Feast's `RepoConfig` of a store in a folder, as plain data."""
+def settings(root: Path, online: Online, versions: bool = False, **more: Any) -> dict[str, Any]:
+    """Feast's `RepoConfig` of a store in a folder, as plain data. versions: whether views are kept by version."""
+    registry = {"path": str(root / "registry.db"), "enable_online_feature_view_versioning": versions}
     return {
         "project": "shop",
         "provider": "local",
-        "registry": {"path": str(root / "registry.db"), "cache_ttl_seconds": 60},
+        "registry": registry,
         "online_store": online,
         "entity_key_serialization_version": 3,
         "repo_path": str(root),

@@ -144,9 +144,10 @@ def _pieces(table: Table, column: Column, values: pa.Array) -> list[bytes | None
 
 
 def _elements(lists: pa.LargeListArray, dtype: np.dtype[Any]) -> list[bytes | None]:
-    flat = lists.values.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-    content = flat.tobytes()
-    bounds = (lists.offsets.to_numpy() * dtype.itemsize).tolist()
+    # Flattened, not as `lists.values`: those of a slice are the whole column's, nulls of its other rows among them.
+    content = lists.flatten().to_numpy(zero_copy_only=False).astype(dtype, copy=False).tobytes()
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    bounds = [0, *(np.cumsum(lengths) * dtype.itemsize).tolist()]
     null = lists.is_null().to_numpy(zero_copy_only=False).tolist()
     return [
         None if missing else content[start:stop] for missing, start, stop in zip(null, bounds, bounds[1:], strict=False)

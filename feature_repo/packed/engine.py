@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -99,17 +99,14 @@ def load(
     """
     table = table_of_view(view)
     bar = bar_of(0) if bar_of is not None else None
-    with Spool() as spool:
+    with Spool() as spool, nullcontext() if bar is None else closing(bar):
         for batch in batches:
             spool.add(*encode_batch(table, batch))
             if bar is not None:
                 bar.update(batch.num_rows)
         if bar is not None:
             bar.reset(total=len(spool))
-        written = online.write(config, view, [table.layout], _told(spool.chunks(), bar))
-        if bar is not None:
-            bar.close()
-        return written
+        return online.write(config, view, [table.layout], _told(spool.chunks(), bar))
 
 
 def table_of_view(view: FeatureView) -> Table:

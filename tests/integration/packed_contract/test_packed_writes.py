@@ -16,7 +16,7 @@ from feast.data_source import PushMode
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.protos.feast.core.PrecomputedFeatureVector_pb2 import PrecomputedFeatureVector
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import Float32, Int64, String
+from feast.types import Float32, Int32, Int64, String
 
 from feature_repo.packed import packed_store
 from tests.integration.packed_world import process
@@ -193,6 +193,11 @@ def test_an_on_demand_view_that_is_stored_is_read_as_it_was_written(pair: Pair, 
         store._get_provider().online_write_batch(store.config, view, [(user("u0"), greeting, NOW, NOW)], None)
     answer = pair.same(["greeted:greeting", "profile:clicks"], {"user_id": ["u0"]})
     assert answer.to_dict()["greeting"] == ["Hello from Oslo"]
+    frame = pushed(1, name="u3").assign(city="Bergen")
+    for store in pair.both:
+        store.write_to_online_store("greeted", frame, transform_on_write=True)
+        answer = store.get_online_features(["greeted:greeting"], {"user_id": ["u3", "u0", "nobody"]})
+        assert answer.to_dict()["greeting"] == ["Hello from Bergen", "Hello from Oslo", None]
 
 
 def test_a_view_that_is_deleted_has_no_rows_and_the_others_keep_theirs(filled: Pair, tmp_path: Path) -> None:
@@ -261,11 +266,8 @@ def test_another_project_with_the_same_views_has_its_own_rows(filled: Pair, tmp_
 
 
 def test_versions_of_a_view_keep_their_own_rows(online: dict[str, Any], tmp_path: Path) -> None:
-    registry = {"path": "", "enable_online_feature_view_versioning": True}
-    pair = Pair.at(tmp_path, online)
-    for store, name in zip(pair.both, ("packed", "feast"), strict=True):
-        store.config.registry.enable_online_feature_view_versioning = True
-        assert registry["enable_online_feature_view_versioning"]
+    pair = Pair.at(tmp_path, online, versions=True)
+    for store in pair.both:
         store.apply(shop(tmp_path))
         write(store, "profile", [one(1, NOW)])
         changed = shop(tmp_path)
@@ -274,7 +276,7 @@ def test_versions_of_a_view_keep_their_own_rows(online: dict[str, Any], tmp_path
         fields = [f for f in profile.schema if f.name != "spent"]
         stream = profile.stream_source
         store.apply([person, FeatureView(name="profile", entities=[person], schema=fields, source=stream)])
-        assert clicks(store) is None, name
+        assert clicks(store) is None
         write(store, "profile", [one(2, NOW)])
     asked = ["profile:clicks", "profile@v0:clicks", "profile@v1:clicks"]
     for features in ([asked[0]], [asked[1]], [asked[2]]):
@@ -312,8 +314,6 @@ def test_integers_of_a_narrower_kind_are_read_as_the_view_declares_after_it_grew
     definitions = shop(tmp_path)
     person = next(d for d in definitions if d.name == "person")
     stream = next(d for d in definitions if d.name == "profile").stream_source
-    from feast.types import Int32
-
     for dtype, value in ((Int32, Value(int32_val=7)), (Int64, None)):
         fields = [Field(name="user_id", dtype=String), Field(name="clicks", dtype=dtype)]
         pair.packed.apply([person, FeatureView(name="profile", entities=[person], schema=fields, source=stream)])

@@ -149,6 +149,13 @@ def test_a_slice_of_a_column_is_kept_as_its_rows(case: str) -> None:
         assert kept(dtype, twice.slice(start, size)) == whole[start : start + size]
 
 
+def test_nulls_in_lists_of_other_rows_do_not_change_the_lists_of_a_slice() -> None:
+    column = pa.array([[None], [2**63 - 1, 2**53 + 1], None, [], [5]])
+    assert kept(Array(Int64), column.slice(1)) == by_feast(Array(Int64), column.slice(1).to_pylist())
+    held = pa.LargeListArray.from_arrays(pa.array([0, 2, 4]), pa.array([1, 2, 3, 4]), mask=pa.array([True, False]))
+    assert kept(Array(Int64), held) == by_feast(Array(Int64), [None, [3, 4]])
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
 def test_timestamps_of_any_unit_and_zone_are_whole_seconds(unit: str, zone: str | None) -> None:

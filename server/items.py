@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,18 +60,21 @@ class Items:
         self._features = features
         self._catalogue = catalogue
         self._lock = threading.Lock()
-        self._version, self._all = self._read()
-        if not len(self._all):
+        self._known = self._read()
+        if not len(self._known[1]):
             raise FeatureStoreError("the online store has no items; run `shoprank materialize` first")
 
     def all(self) -> StoredItems:
         """Rows as they are now."""
-        if self._features.items_version() != self._version:
-            with self._lock:
-                if self._features.items_version() != self._version:
-                    self._version, self._all = self._read()
-        return self._all
+        version, rows = self._known
+        if self._features.items_version() == version:
+            return rows
+        with self._lock:
+            if self._features.items_version() != self._known[0]:
+                self._known = self._read()
+            return self._known[1]
 
     def _read(self) -> tuple[int, StoredItems]:
+        """The version of the rows, and those of the catalogue's items that the store has: no others are candidates."""
         version = self._features.items_version()  # before the rows: a write in between is seen the next time
-        return version, self._features.items(self._catalogue.ids)
+        return version, replace(self._features.items(self._catalogue.ids), unknown=[])

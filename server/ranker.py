@@ -82,17 +82,15 @@ class Ranker:
         user, items = self._features.both(query.user_id, query.item_ids)
         time = self._clock() if query.time is None else query.time
         probabilities, logits = self._score(user.row, items.rows, time)
-        status = self._status(user, items, time, len(items.unknown))
+        status = self._status(user, items, time)
         return Scores(items.ids, probabilities, logits, items.unknown, status, time)
 
     def rank(self, query: RankQuery) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
         if query.item_ids:
             user, items = self._features.both(query.user_id, query.item_ids)
-            unknown = items.unknown
         else:
-            # What the store does not have is no candidate here.
-            user, items, unknown = self._features.user(query.user_id), self._items.all(), []
+            user, items = self._features.user(query.user_id), self._items.all()
         time = self._clock() if query.time is None else query.time
         purchase, logits = self._score(user.row, items.rows, time)
         count = len(items)
@@ -103,13 +101,13 @@ class Ranker:
             probabilities=softmaxed[chosen],
             purchase_probabilities=purchase[chosen],
             logits=logits[chosen],
-            unknown=unknown,
+            unknown=items.unknown,
             candidates=count,
-            status=self._status(user, items, time, len(unknown)),
+            status=self._status(user, items, time),
             time=time,
         )
 
-    def _status(self, user: StoredUser, items: StoredItems, time: int, missing: int) -> Status:
+    def _status(self, user: StoredUser, items: StoredItems, time: int) -> Status:
         ttl = self._features.ttl
         ages = time - items.at
         stale = int((ages > ttl).sum())
@@ -117,7 +115,7 @@ class Ranker:
             user=State.MISSING if user.at is None else State.STALE if time - user.at > ttl else State.FOUND,
             user_age=None if user.at is None else max(0, time - user.at),
             items_found=len(items) - stale,
-            items_missing=missing,
+            items_missing=len(items.unknown),
             items_stale=stale,
             items_age=max(0, int(ages.max())) if len(items) else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,15 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     return store
 
 
-def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: bool = False) -> Generator[str]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A view that was materialized, and how many of its rows were kept for being newer than the snapshot."""
+
+    view: str
+    kept: int
+
+
+def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: bool = False) -> Generator[Loaded]:
     """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
 
     Rows that are newer than the snapshot stay; `replace` removes them first, which an earlier cutoff needs. An
@@ -93,6 +102,7 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
     there is no such snapshot.
     """
     store = applied_store(paths, repo)
+    online = packed_store(store)
     moment = cutoff.replace(tzinfo=UTC)
     mark = paths.feast / MATERIALIZED
     mark.unlink(missing_ok=True)
@@ -100,9 +110,9 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
         if not (file := paths.features / name / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet").is_file():
             raise UserError(f"{file}: no snapshot of {cutoff}; run `shoprank features` first")
         if replace:
-            packed_store(store).clear(store.config, store.get_feature_view(name))
+            online.clear(store.config, store.get_feature_view(name))
         store.materialize(start_date=moment, end_date=moment, feature_views=[name])
-        yield name
+        yield Loaded(name, online.written.older)
     write_json(mark, {"key": _snapshot_key(paths, cutoff)})
 
 

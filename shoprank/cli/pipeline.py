@@ -109,7 +109,10 @@ def materialize(
     with quiet():
         views = list(track(load(paths, moment, replace=replace), "materialize", total=3, console=console))
     where = "Redis" if redis else paths.online
-    print(f"materialize: {', '.join(views)} as of {moment} in {where}")
+    print(f"materialize: {', '.join(loaded.view for loaded in views)} as of {moment} in {where}")
+    for loaded in views:
+        if loaded.kept:
+            print(f"  {loaded.kept:,} newer rows of {loaded.view} stay; --replace would remove them")
 
 
 @app.command()

@@ -132,6 +132,8 @@ def redis_server(folder: Path) -> Iterator[int]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        else:
+            raise SystemExit("bench features: redis-server did not start")
         yield port
     finally:
         server.terminate()

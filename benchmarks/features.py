@@ -24,8 +24,9 @@ from feast import FeatureStore
 from benchmarks import feature_stores as stores
 from benchmarks.feature_plots import plot
 from feature_repo.packed import packed_store
+from feature_repo.packed.keys import keys_of
 from feature_repo.packed.lmdb_backend import LmdbBackend
-from feature_repo.packed.redis_backend import RedisBackend
+from feature_repo.packed.redis_backend import RedisBackend, redis_keys
 from feature_repo.packed.view import table_of
 from feature_repo.paths import write_json
 from shoprank.cli.console import quiet
@@ -74,7 +75,8 @@ def items_bare(store: FeatureStore) -> Read:
     backend = packed_store(store).backend(store.config)
     assert isinstance(backend, RedisBackend)
     client = backend.client()
-    return lambda ids: client.mget([b"sr1:{\x02" + i.encode() + b"}:bench/items" for i in ids])
+    items = table_of(store.config, store.get_feature_view("items"))
+    return lambda ids: client.mget(redis_keys(items, keys_of(["string_val"], ids)))
 
 
 def request_in_bulk(store: FeatureStore) -> Read:
@@ -103,7 +105,7 @@ def request_bare(store: FeatureStore) -> Read:
     users, history, items = (table_of(store.config, store.get_feature_view(v)) for v in ("users", "history", "items"))
 
     def read(ids: Sequence[str]) -> object:
-        keys = [b"\x02" + i.encode() for i in ids]
+        keys = keys_of(["string_val"], ids)
         return backend.get([(users, keys[:1]), (history, keys[:1]), (items, keys[1:])])
 
     return read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from feast.value_type import ValueType
 from zlib_ng.zlib_ng import crc32
 
 from feature_repo.packed.keys import keys_of
-from feature_repo.packed.layout import ARRAYS, FIXED, MAGIC, NO_TIME, VERSION, Column, Layout
+from feature_repo.packed.layout import ARRAYS, FIXED, HEAD, MAGIC, NO_TIME, VERSION, Column, Layout
 from feature_repo.packed.record import CRC, pack
 from shoprank.errors import UserError
 
@@ -29,6 +28,8 @@ _FIXED_TYPES = {
     "float_val": pa.float32(),
     "bool_val": pa.bool_(),
 }
+
+_KEY_TYPES = {"string_val": pa.string(), "bytes_val": pa.binary(), "int64_val": pa.int64(), "int32_val": pa.int32()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,8 @@ def _keys(table: Table, batch: pa.RecordBatch) -> list[bytes]:
             columns.append([""] * batch.num_rows)
             continue
         column = _column(table, batch, name)
-        target = {"string_val": pa.string(), "int64_val": pa.int64(), "int32_val": pa.int32(), "bytes_val": pa.binary()}
         timed = kind == "unix_timestamp_val"
-        values = _seconds(table, name, column) if timed else _cast(table, name, column, target[kind])
+        values = _seconds(table, name, column) if timed else _cast(table, name, column, _KEY_TYPES[kind])
         if values.null_count:
             raise UserError(f"{table.view}: join key {name} is null in {values.null_count} rows")
         columns.append(values.to_pylist())
@@ -87,7 +87,7 @@ def _bodies(table: Table, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint8],
     """Fixed parts uint8 (n, body size), and the bytes of each variable column's values, n each."""
     layout, count = table.layout, batch.num_rows
     body: npt.NDArray[np.uint8] = np.zeros((count, layout.body.size), np.uint8)
-    body[:, :8] = np.frombuffer(struct.pack("<2sBxI", MAGIC, VERSION, layout.fingerprint), np.uint8)
+    body[:, : HEAD.size] = np.frombuffer(HEAD.pack(MAGIC, VERSION, layout.fingerprint, 0, 0), np.uint8)
     body[:, 8:16] = _bytes(_micros(table, batch, table.time), "<i8")
     created = np.full(count, NO_TIME) if table.created is None else _micros(table, batch, table.created, NO_TIME)
     body[:, 16:24] = _bytes(created, "<i8")
@@ -108,7 +108,7 @@ def _bodies(table: Table, batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint8],
         end = end + np.fromiter(map(len, contents[-1]), np.int64, count)
         at = layout.ends_at + 4 * layout.variable.index(i)
         body[:, at : at + 4] = _bytes(end, "<u4")
-    body[:, 24 : 24 + layout.bitmap] = np.packbits(nulls, axis=1, bitorder="little")
+    body[:, HEAD.size : HEAD.size + layout.bitmap] = np.packbits(nulls, axis=1, bitorder="little")
     return body, contents
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.utils import _get_column_names
 from pydantic import StrictStr
+from tqdm import tqdm
 
 from feature_repo.packed.arrow import Table, encode_batch
 from feature_repo.packed.backend import Written
@@ -82,7 +83,12 @@ class PackedComputeEngine(LocalComputeEngine):  # type: ignore[misc]
             end_date=task.end_time,
         )
         with closing(_batches(job, source.field_mapping)) as batches:
-            load(self.repo_config, online, view, batches, task.tqdm_builder)
+            load(self.repo_config, online, view, batches, task.tqdm_builder or no_bar)
+
+
+def no_bar(rows: int) -> tqdm[Any]:
+    """A bar that is not shown."""
+    return tqdm(total=rows, disable=True)
 
 
 def load(
@@ -90,7 +96,7 @@ def load(
     online: PackedOnlineStore,
     view: FeatureView,
     batches: Iterator[pa.RecordBatch],
-    bar_of: Any | None = None,
+    bar_of: Callable[[int], tqdm[Any]] = no_bar,
 ) -> Written:
     """Write all rows of Arrow batches, with columns named as the view's features, keys and times.
 
@@ -98,14 +104,11 @@ def load(
     LMDB after any failure, the store is as it was.
     """
     table = table_of_view(view)
-    bar = bar_of(0) if bar_of is not None else None
-    with Spool() as spool, nullcontext() if bar is None else closing(bar):
+    with Spool() as spool, closing(bar_of(0)) as bar:
         for batch in batches:
             spool.add(*encode_batch(table, batch))
-            if bar is not None:
-                bar.update(batch.num_rows)
-        if bar is not None:
-            bar.reset(total=len(spool))
+            bar.update(batch.num_rows)
+        bar.reset(total=len(spool))
         return online.write(config, view, [table.layout], _told(spool.chunks(), bar))
 
 
@@ -213,8 +216,7 @@ def _batches(job: RetrievalJob, renamed: dict[str, str] | None) -> Generator[pa.
             yield batch.rename_columns([(renamed or {}).get(name, name) for name in batch.schema.names])
 
 
-def _told(chunks: Iterator[list[tuple[bytes, bytes]]], bar: Any | None) -> Iterator[list[tuple[bytes, bytes]]]:
+def _told(chunks: Iterator[list[tuple[bytes, bytes]]], bar: tqdm[Any]) -> Iterator[list[tuple[bytes, bytes]]]:
     for chunk in chunks:
         yield chunk
-        if bar is not None:
-            bar.update(len(chunk))
+        bar.update(len(chunk))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from feast.protos.feast.types.Value_pb2 import Value
 
-from feature_repo.packed.layout import ARRAYS, FIXED, HEAD, Block, Layout
+from feature_repo.packed.layout import ARRAYS, FIXED, HEAD, Block, Layout, Names
 from feature_repo.packed.record import Decoder
 
 Bools = npt.NDArray[np.bool_]
@@ -49,7 +49,8 @@ class Plan:
     """How chosen features of a layout become an array of one type.
 
     copies: block of the fixed part, and columns to and from. floats: whether every null is written as NaN. columns:
-    places in the array and in the layout of what can be read. loose: those of them kept as serialized values.
+    places in the array and in the layout of what can be read. loose: those of them kept as serialized values. whole:
+    whether all can be read.
     """
 
     copies: tuple[tuple[Block, slice | list[int], slice | list[int]], ...]
@@ -59,7 +60,7 @@ class Plan:
     whole: bool
 
     @classmethod
-    def of(cls, layout: Layout, names: Sequence[str], target: np.dtype[Any]) -> Plan:
+    def of(cls, layout: Layout, names: Names, target: np.dtype[Any]) -> Plan:
         """The plan of reading features of these names."""
         known = [(j, i) for j, name in enumerate(names) if (i := layout.index.get(name)) is not None]
         columns = [(j, i) for j, i in known if _means(layout, i, target)]
@@ -72,25 +73,10 @@ class Plan:
         return cls(tuple(copies), floats, tuple(columns), loose, len(columns) == len(names))
 
 
-def plan_of(layout: Layout, names: tuple[str, ...], target: np.dtype[Any]) -> Plan:
-    key = (names, target.str)
-    plan = layout.plans.get(key)
-    if plan is None:
-        plan = layout.plans[key] = Plan.of(layout, names, target)
-    assert isinstance(plan, Plan)
-    return plan
-
-
-def has(layout: Layout, names: tuple[str, ...], target: np.dtype[Any]) -> bool:
+def has(layout: Layout, names: Names, target: np.dtype[Any]) -> bool:
     """Whether the layout has all the features, as numbers or lists of numbers that the target can hold."""
-    key = (names, "has " + target.str)
-    known = layout.plans.get(key)
-    if known is None:
-        columns = [layout.index.get(name) for name in names]
-        known = layout.plans[key] = all(
-            i is not None and (_means(layout, i, target) or _lists(layout, i, target)) for i in columns
-        )
-    return bool(known)
+    columns = [layout.index.get(name) for name in names]
+    return all(i is not None and (_means(layout, i, target) or _lists(layout, i, target)) for i in columns)
 
 
 def _lists(layout: Layout, column: int, target: np.dtype[Any]) -> bool:
@@ -109,8 +95,9 @@ def _safe(stored: npt.DTypeLike, target: np.dtype[Any]) -> bool:
     return target.kind == "f" or np.can_cast(stored, target, "safe")
 
 
-def values(group: Group, names: tuple[str, ...], target: np.dtype[Any], missing: float) -> Array:
-    plan = plan_of(group.layout, names, target)
+def values(group: Group, names: Names, target: np.dtype[Any], missing: float) -> Array:
+    """Features as an array (k, F) of the target's type; see `Rows.matrix`."""
+    plan = group.layout.planned(Plan.of, names, target)
     count = len(group.records)
     out: Array = np.empty((count, len(names)), target) if plan.whole else np.full((count, len(names)), missing, target)
     for block, to, source in plan.copies:
@@ -149,11 +136,8 @@ def parsed(group: Group, column: int, target: np.dtype[Any]) -> list[float | Non
 
 
 def lists(group: Group, feature: str, target: np.dtype[Any]) -> list[Array | None]:
-    key = ((feature,), "lists " + target.str)
-    plan = group.layout.plans.get(key)
-    if plan is None:
-        plan = group.layout.plans[key] = _ListPlan.of(group.layout, feature, target)
-    assert isinstance(plan, _ListPlan)
+    """A list feature of each row; see `Rows.arrays`."""
+    plan = group.layout.planned(_ListPlan.of, (feature,), target)
     if plan.place < 0:
         return [None] * len(group.records)
     place, stored, width, same = plan.place, plan.stored, plan.stored.itemsize, plan.stored == target
@@ -178,8 +162,9 @@ class _ListPlan:
     null_bit: int
 
     @classmethod
-    def of(cls, layout: Layout, feature: str, target: np.dtype[Any]) -> _ListPlan:
-        """The plan of reading a feature as lists of the target's type."""
+    def of(cls, layout: Layout, names: Names, target: np.dtype[Any]) -> _ListPlan:
+        """The plan of reading the one feature as lists of the target's type."""
+        (feature,) = names
         i = layout.index.get(feature)
         if i is None or not _lists(layout, i, target):
             return cls(-1, target, 0, 0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import VALUE_TYPE_TO_PROTO_VALUE_MAP
 from feast.types import FeastType
 from feast.value_type import ValueType
+
+T = TypeVar("T")
+Names = tuple[str, ...]
 
 MAGIC = b"\xf7P"
 VERSION = 1
@@ -100,8 +103,15 @@ class Layout:
     """
 
     columns: tuple[Column, ...]
-    plans: dict[tuple[tuple[str, ...], str], object] = field(default_factory=dict, repr=False, compare=False)
-    """How chosen columns are read, by names and NumPy type; filled by the reader, which asks for the same again."""
+    _plans: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def planned(self, make: Callable[[Layout, Names, np.dtype[Any]], T], names: Names, target: np.dtype[Any]) -> T:
+        """What `make` says of reading these columns as this type, made once: readers ask for the same ones again."""
+        key = (make, names, target)
+        if (plan := self._plans.get(key)) is None:
+            plan = self._plans[key] = make(self, names, target)
+        known: T = plan
+        return known
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -228,8 +238,3 @@ def value_of(kind: str, content: Any) -> Value:
     value = Value()
     setattr(value, kind, content)
     return value
-
-
-def sequence_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as a tuple, which can be a key."""
-    return names if isinstance(names, tuple) else tuple(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,16 +10,15 @@ from itertools import islice
 from typing import Any, Literal
 
 import redis
-from redis.backoff import NoBackoff
-from redis.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
+from redis.cluster import ClusterPipeline, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException
-from redis.retry import Retry
 
 from feature_repo.packed.backend import Rows, Written, newest
 from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
-from shoprank.errors import FeatureStoreError, UserError
+from feature_repo.packed.redis_connection import connect, without_secrets
+from shoprank.errors import FeatureStoreError
 
 PREFIX = b"sr1"
 ROWS_A_CALL = 500
@@ -69,11 +67,11 @@ class RedisBackend:
         self._ttl = b"%d" % (ttl or 0)
         self._client: Any = None
         self._lock = threading.Lock()
-        self._place = _without_secrets(connection)
+        self._place = without_secrets(connection)
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """See `Backend.get`; one round trip. A single server answers as of one moment, a cluster a node at a time."""
-        keys = [key for table, some in requests for key in _keys(table, some)]
+        keys = [key for table, some in requests for key in redis_keys(table, some)]
         if not keys:
             return [[] for _ in requests]
         with self._translated():
@@ -97,7 +95,7 @@ class RedisBackend:
         return written
 
     def _write(self, table: str, rows: Rows) -> Written:
-        keys = _keys(table, [key for key, _ in rows])
+        keys = redis_keys(table, [key for key, _ in rows])
         outcomes = self._run(keys, [record for _, record in rows])
         if refused := [i for i, outcome in enumerate(outcomes) if outcome < 0]:
             # A harmed record must not keep a good one out by the event time it seems to have.
@@ -196,7 +194,7 @@ class RedisBackend:
         if self._client is None:
             with self._lock:
                 if self._client is None:
-                    self._client = _connect(self._connection, self._kind, self._timeout)
+                    self._client = connect(self._connection, self._kind, self._timeout)
         return self._client
 
     @contextmanager
@@ -211,60 +209,7 @@ class RedisBackend:
             raise FeatureStoreError(f"{self._place}: the online store does not answer: {error}") from error
 
 
-def _connect(connection: str, kind: str, timeout: float) -> Any:
-    # One new try repairs a connection that the server closed meanwhile; more would hide that it is away.
-    options: dict[str, Any] = {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
-    }
-    if "://" in connection:
-        if kind == "redis_cluster":
-            return RedisCluster.from_url(connection, **options)
-        return redis.Redis.from_url(connection, **options)
-    nodes, given = _feast_form(connection)
-    options |= given
-    if kind == "redis_cluster":
-        return RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in nodes],
-            **options,
-        )
-    return redis.Redis(host=nodes[0][0], port=nodes[0][1], **options)
-
-
-def _feast_form(connection: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Hosts and options of `host:port,host:port,key=value`. Raises UserError where it is not of that form."""
-    nodes: list[tuple[str, int]] = []
-    options: dict[str, Any] = {}
-    for part in connection.split(","):
-        name, equals, value = part.partition("=")
-        if equals:
-            options[name] = value if name in ("username", "password") else _parsed(value)
-            continue
-        host, colon, port = part.rpartition(":")
-        if not colon or not port.isdigit():
-            raise UserError(f"connection_string: {part!r} is neither host:port nor key=value")
-        nodes.append((host, int(port)))
-    if not nodes:
-        raise UserError("connection_string: names no host:port")
-    return nodes, options
-
-
-def _parsed(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
-
-
-def _without_secrets(connection: str) -> str:
-    if "://" in connection:
-        scheme, _, rest = connection.partition("?")[0].partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
-    return ",".join(p for p in connection.split(",") if "=" not in p)
-
-
-def _keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
+def redis_keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
     """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view."""
     before, after = PREFIX + b":{", b"}:" + table.encode()
     if b"}" in b"".join(keys):  # a brace in an id must not decide: it would gather unlike ids in one slot

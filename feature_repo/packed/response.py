@@ -1,7 +1,7 @@
 """Rows that were read, into Feast's answer: what `get_online_features` returns.
 
-The answer is written as protobuf's wire format and parsed once. An object a value, which is what Feast's own stores
-make, takes ten times as long.
+The answer is written as protobuf's wire format and parsed once: an object a value, which is what Feast's own stores
+make, is most of what their answers cost.
 """
 
 from __future__ import annotations

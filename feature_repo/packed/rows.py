@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
 
-from feature_repo.packed.group import Array, Bools, Group, has, lists, parsed, plan_of, values
-from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout, sequence_of
+from feature_repo.packed.group import Array, Bools, Group, Plan, has, lists, parsed, values
+from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout
 from feature_repo.packed.record import RESIDUE
 
 I64 = npt.NDArray[np.int64]
@@ -128,7 +128,7 @@ class Rows:
         target = np.dtype(dtype)
         if missing is None:
             missing = np.nan if target.kind == "f" else 0
-        names = sequence_of(features)
+        names = tuple(features)
         if len(self._groups) == 1 and isinstance(self._groups[0].positions, slice):
             return values(self._groups[0], names, target, missing)
         out: Array = np.full((len(self), len(names)), missing, target)
@@ -138,10 +138,10 @@ class Rows:
 
     def present(self, features: Sequence[str], dtype: npt.DTypeLike = np.float32) -> Bools:
         """Which values `matrix` has from a row, bool (K, F)."""
-        names, target = sequence_of(features), np.dtype(dtype)
+        names, target = tuple(features), np.dtype(dtype)
         out: Bools = np.zeros((len(self), len(names)), np.bool_)
         for group in self._groups:
-            plan = plan_of(group.layout, names, target)
+            plan = group.layout.planned(Plan.of, names, target)
             if plan.whole and not plan.loose and not group.any_null():
                 out[group.positions] = True
             elif plan.columns:
@@ -157,10 +157,10 @@ class Rows:
 
         The features are numbers or lists of numbers. A row of another schema may not have been; a missing row was not.
         """
-        names, target = sequence_of(features), np.dtype(dtype)
+        names, target = tuple(features), np.dtype(dtype)
         out: Bools = np.zeros(len(self), np.bool_)
         for group in self._groups:
-            out[group.positions] = has(group.layout, names, target)
+            out[group.positions] = group.layout.planned(has, names, target)
         return out
 
     def arrays(self, feature: str, dtype: npt.DTypeLike) -> list[Array | None]:

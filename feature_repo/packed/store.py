@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import numpy as np
 from feast import Entity, FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
@@ -21,6 +19,7 @@ from pydantic import Field, StrictStr
 
 from feature_repo.packed.backend import Backend, Written
 from feature_repo.packed.backend import Rows as Records
+from feature_repo.packed.counts import Counts
 from feature_repo.packed.keys import entity_key, keys_of
 from feature_repo.packed.layout import NO_TIME, Layout, kind_of
 from feature_repo.packed.lmdb_backend import GIB, LmdbBackend
@@ -31,6 +30,7 @@ from feature_repo.packed.rows import Rows, Status
 from feature_repo.packed.view import key_kinds, layout_of, micros, moment, table_of
 from shoprank.errors import FeatureStoreError
 
+T = TypeVar("T")
 ReadRow = tuple[datetime | None, dict[str, Value] | None]
 WriteRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
@@ -66,24 +66,6 @@ class PackedOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Redis: seconds after which a row that was not written again is dropped."""
 
 
-class Counts:
-    """What reading met, since the store was opened: rows found, missing, corrupt, and of an unknown layout."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts = dict.fromkeys(Status, 0)
-
-    def add(self, status: Status, rows: int) -> None:
-        """Count rows of a status."""
-        with self._lock:
-            self._counts[status] += rows
-
-    def get(self) -> dict[str, int]:
-        """Rows by status, such as `{"found": 10, …}`."""
-        with self._lock:
-            return {status.name.lower(): count for status, count in self._counts.items()}
-
-
 class Closed:
     """What closing returns: Feast awaits it, others need not."""
 
@@ -102,6 +84,8 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.counts = Counts()
+        self.written = Written()
+        """What became of the rows of the last write, which Feast's materialization does not hand over."""
         self._backend: Backend | None = None
         self._layouts: dict[int, Layout] = {}
         self._decoders: dict[tuple[int, tuple[tuple[str, str], ...]], Decoder] = {}
@@ -150,15 +134,9 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         if progress:
             progress(len(data))
 
-    async def online_write_batch_async(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        data: list[WriteRow],
-        progress: Callable[[int], Any] | None,
-    ) -> None:
+    async def online_write_batch_async(self, *arguments: Any, **named: Any) -> None:
         """As `online_write_batch`, on a thread: a commit waits for the disk or the network."""
-        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+        await asyncio.to_thread(self.online_write_batch, *arguments, **named)
 
     def online_read(
         self,
@@ -180,7 +158,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """Rows of each view by Feast's keys, all read at once."""
         asked = [(table_of(config, view), [entity_key(key) for key in keys]) for view, _, keys in requests]
         backend = self.backend(config)
-        tally = dict.fromkeys(Status, 0)
+        statuses: list[Status] = []
         answers: list[list[Read]] = []
         found = zip(requests, asked, backend.get(asked), strict=True)
         for (view, features, _), (table, _), records in found:
@@ -189,15 +167,13 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
             reads: list[Read] = []
             for record in records:
                 status, decoder = self._decoder(backend, table, record, wanted)
-                tally[status] += 1
+                statuses.append(status)
                 if decoder is None or record is None:
                     reads.append(None)
                 else:
                     reads.append((times(record)[0], decoder.wire(record)))
             answers.append(reads)
-        for status, count in tally.items():
-            if count:
-                self.counts.add(status, count)
+        self.counts.add(statuses)
         return answers
 
     def _read_features_per_fv(
@@ -222,24 +198,19 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
                 add_version(online_features_response, view)
             fill(online_features_response, view, features, reads, rows, count, now, full_feature_names)
 
-    async def _read_features_per_fv_async(self, config: RepoConfig, *arguments: Any) -> None:
-        """As `_read_features_per_fv`; on a thread where it waits for a network."""
-        if isinstance(self.backend(config), LmdbBackend):
-            self._read_features_per_fv(config, *arguments)
-        else:
-            await asyncio.to_thread(self._read_features_per_fv, config, *arguments)
+    async def online_read_async(self, config: RepoConfig, *arguments: Any, **named: Any) -> list[ReadRow]:
+        """As `online_read`."""
+        return await self._reading(config, self.online_read, *arguments, **named)
 
-    async def online_read_async(
-        self,
-        config: RepoConfig,
-        table: FeatureView,
-        entity_keys: list[EntityKey],
-        requested_features: list[str] | None = None,
-    ) -> list[ReadRow]:
-        """As `online_read`; on a thread where it waits for a network, at once where it reads this machine's memory."""
+    async def _read_features_per_fv_async(self, config: RepoConfig, *arguments: Any) -> None:
+        """As `_read_features_per_fv`."""
+        await self._reading(config, self._read_features_per_fv, *arguments)
+
+    async def _reading(self, config: RepoConfig, read: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """What `read` gives: at once where it reads this machine's memory, on a thread where it waits for a network."""
         if isinstance(self.backend(config), LmdbBackend):
-            return self.online_read(config, table, entity_keys, requested_features)
-        return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
+            return read(config, *arguments, **named)
+        return await asyncio.to_thread(read, config, *arguments, **named)
 
     def update(
         self,
@@ -273,7 +244,8 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         self, config: RepoConfig, table: FeatureView, layouts: Iterable[Layout], chunks: Iterable[Records]
     ) -> Written:
         """Write packed records, as `encode_batch` makes them, chunk by chunk; see `Backend.put`."""
-        return self.backend(config).put(table_of(config, table), layouts, chunks)
+        self.written = self.backend(config).put(table_of(config, table), layouts, chunks)
+        return self.written
 
     def read(self, config: RepoConfig, requests: Sequence[tuple[FeatureView, Sequence[Any]]]) -> list[Rows]:
         """Rows of the ids of each view, as arrays; on LMDB each view as of one commit, on a Redis all as of one moment.
@@ -286,7 +258,7 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         answers = zip(asked, backend.get(asked), strict=True)
         found = [Rows(records, self._layout_reader(backend, table)) for (table, _), records in answers]
         for rows in found:
-            self._count(rows)
+            self.counts.add(rows.status)
         return found
 
     def version(self, config: RepoConfig, table: FeatureView) -> int:
@@ -296,13 +268,6 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
     def clear(self, config: RepoConfig, table: FeatureView) -> None:
         """Remove all rows of the view."""
         self.backend(config).clear(table_of(config, table))
-
-    def _count(self, rows: Rows) -> None:
-        bad = int(np.count_nonzero(rows.status))
-        self.counts.add(Status.FOUND, len(rows) - bad)
-        if bad:
-            for status in (Status.MISSING, Status.CORRUPT, Status.UNREADABLE):
-                self.counts.add(status, int((rows.status == status).sum()))
 
     def _layout_reader(self, backend: Backend, table: str) -> Callable[[int], Layout | None]:
         def find(fingerprint: int) -> Layout | None:

@@ -22,7 +22,7 @@ from feast.value_type import ValueType
 from feature_repo.packed import PackedOnlineStore, Rows, packed_store
 from feature_repo.packed.arrow import encode_batch
 from feature_repo.packed.backend import Written
-from feature_repo.packed.engine import load, table_of_view
+from feature_repo.packed.engine import load, no_bar, table_of_view
 from feature_repo.packed.view import table_of
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -92,7 +92,7 @@ class World:
         (rows,) = self.store.read(self.config, [(self.view, ids)])
         return rows
 
-    def load(self, batch: pa.RecordBatch, bar_of: Any | None = None) -> Written:
+    def load(self, batch: pa.RecordBatch, bar_of: Callable[[int], Any] = no_bar) -> Written:
         """Write a batch through the engine."""
         return load(self.config, self.store, self.view, iter([batch]), bar_of)
 

@@ -1,0 +1,31 @@
+"""What reading met, for whoever watches the store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.packed.rows import Status
+
+
+class Counts:
+    """Rows that were read since the store was opened, by what became of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = np.zeros(len(Status), np.int64)
+
+    def add(self, statuses: Sequence[Status] | npt.NDArray[np.uint8]) -> None:
+        """Count rows, a status each."""
+        counts = np.bincount(np.asarray(statuses, np.uint8), minlength=len(Status))
+        with self._lock:
+            self._counts += counts
+
+    def get(self) -> dict[str, int]:
+        """Rows by status, such as `{"found": 10, …}`."""
+        with self._lock:
+            counts = self._counts.tolist()
+        return {status.name.lower(): counts[status] for status in Status}

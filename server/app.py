@@ -17,16 +17,17 @@ from grpc_reflection.v1alpha import reflection
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import applied_store
-from server.errors import Errors
+from server.errors import translated
 from server.features import OnlineFeatures
 from server.items import Catalogue, Items
+from server.methods import Stage, register
 from server.model import load
 from server.ranker import Ranker
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from shoprank import bundle
 from shoprank.errors import UserError
-from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc
+from shoprank.v1 import catalog_pb2, ranking_pb2
 
 SERVICES = tuple(
     service.full_name for file in (ranking_pb2, catalog_pb2) for service in file.DESCRIPTOR.services_by_name.values()
@@ -83,7 +84,6 @@ def _clock(settings: Settings, items: Items) -> Callable[[], int]:
 def _server(threads: int) -> grpc.Server:
     return grpc.server(
         ThreadPoolExecutor(threads, thread_name_prefix="request"),
-        interceptors=[Errors()],
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -93,8 +93,12 @@ def _server(threads: int) -> grpc.Server:
 
 
 def _register(server: grpc.Server, settings: Settings, ranker: Ranker, catalogue: Catalogue) -> health.HealthServicer:
-    ranking_pb2_grpc.add_RankingServiceServicer_to_server(Ranking(ranker, settings.max_candidates), server)
-    catalog_pb2_grpc.add_CatalogServiceServicer_to_server(Catalog(catalogue, settings.max_candidates), server)
+    stages: list[Stage] = [translated]
+    for file, name, servicer in (
+        (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
+        (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
+    ):
+        register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

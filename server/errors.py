@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from shoprank.errors import BundleError, FeatureStoreError, InvalidRequest, ShoprankError, UserError
+from server.methods import Behaviour, Method
+from shoprank.errors import (
+    BundleError,
+    FeatureStoreError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    ShoprankError,
+    TooLate,
+    Unauthenticated,
+    UserError,
+)
 
 CODES: tuple[tuple[type[ShoprankError], grpc.StatusCode], ...] = (
+    (NotFound, grpc.StatusCode.NOT_FOUND),
     (UserError, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
+    (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (TooLate, grpc.StatusCode.DEADLINE_EXCEEDED),
     (BundleError, grpc.StatusCode.FAILED_PRECONDITION),
     (FeatureStoreError, grpc.StatusCode.UNAVAILABLE),
     (ShoprankError, grpc.StatusCode.INTERNAL),
 )
+FAILURES = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
+"""Codes that say something is wrong here: these errors are logged."""
 
 MAX_VIOLATION_BYTES = 3_000
 """Bytes of violations a reply carries: its trailers, encoded, must stay below the 8 KiB that gRPC always takes."""
@@ -26,40 +47,43 @@ MAX_VIOLATION_BYTES = 3_000
 log = logging.getLogger(__name__)
 
 
-class Errors(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Ends a call whose handler raised with the error's code, message and details."""
+def translated(method: Method, behaviour: Behaviour) -> Behaviour:
+    """The stage that ends a call whose handler raised with the error's code, message and details."""
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(
-            _guarded(handler.unary_unary, handler_call_details.method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-
-
-def _guarded(behaviour: Callable[[Any, grpc.ServicerContext], Any], method: str) -> Callable[..., Any]:
-    def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+    def unary(request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return behaviour(request, context)
-        except InvalidRequest as error:
-            context.abort_with_status(rpc_status.to_status(bad_request(error)))
-        except ShoprankError as error:
-            code = next(code for kind, code in CODES if isinstance(error, kind))
-            if code is not grpc.StatusCode.INVALID_ARGUMENT:
-                log.error("%s: %s", method, error)
-            context.abort(code, str(error))
-        except Exception:
-            log.exception("%s failed", method)
-            context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log says more")
+        except Exception as error:
+            _end(method, context, error)
 
-    return guarded
+    def streaming(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from behaviour(request, context)
+        except Exception as error:
+            _end(method, context, error)
+
+    return streaming if method.server_streams else unary
+
+
+def code_of(error: Exception) -> grpc.StatusCode:
+    """The gRPC code that an error ends a call with."""
+    return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def _end(method: Method, context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """Abort the call with the error's status."""
+    if not isinstance(error, ShoprankError):
+        if not context.is_active():  # the transport's own way to say that the caller has gone
+            raise error
+        log.error("%s failed", method.path, exc_info=error)
+        context.abort(grpc.StatusCode.INTERNAL, "internal error; the server's log says more")
+    if (code := code_of(error)) in FAILURES:
+        log.error("%s: %s", method.path, error)
+    if isinstance(error, InvalidRequest):
+        context.abort_with_status(rpc_status.to_status(bad_request(error)))
+    if isinstance(error, Overloaded):
+        context.abort_with_status(rpc_status.to_status(retry_later(error)))
+    context.abort(code, str(error))
 
 
 def bad_request(error: InvalidRequest) -> status_pb2.Status:
@@ -70,9 +94,20 @@ def bad_request(error: InvalidRequest) -> status_pb2.Status:
         if bad.ByteSize() + violation.ByteSize() > MAX_VIOLATION_BYTES:
             break
         bad.field_violations.append(violation)
-    details = AnyMessage()
-    details.Pack(bad)
     message = "; ".join(f"{v.field} {v.description}" for v in error.violations[:5])
     if len(error.violations) > 5:
         message += f"; and {len(error.violations) - 5} more"
-    return status_pb2.Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=message, details=[details])
+    return _status(grpc.StatusCode.INVALID_ARGUMENT, message, bad)
+
+
+def retry_later(error: Overloaded) -> status_pb2.Status:
+    """RESOURCE_EXHAUSTED with a google.rpc.RetryInfo."""
+    delay = Duration()
+    delay.FromNanoseconds(int(error.retry_after * 1e9))
+    return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), error_details_pb2.RetryInfo(retry_delay=delay))
+
+
+def _status(code: grpc.StatusCode, message: str, details: Message) -> status_pb2.Status:
+    packed = AnyMessage()
+    packed.Pack(details)
+    return status_pb2.Status(code=code.value[0], message=message, details=[packed])

@@ -17,6 +17,8 @@ from pydantic_settings import (
 from shoprank.errors import UserError
 
 PREFIX = "SHOPRANK_"
+NESTED = "__"
+"""Between the name of a group of settings and a name in it: SHOPRANK_LIMITS__QUEUE."""
 FILE_VARIABLE = "SHOPRANK_SETTINGS"
 CLIENT_VARIABLES = {"SHOPRANK_ADDRESS"}
 
@@ -24,7 +26,9 @@ CLIENT_VARIABLES = {"SHOPRANK_ADDRESS"}
 class Settings(BaseSettings):
     """What the server needs to know. An unknown key is an error."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, protected_namespaces=()
+    )
 
     data: Path = Field(Path("data"), description="Folder of the catalogue and of Feast's registry and store.")
     redis: str | None = Field(
@@ -64,7 +68,9 @@ def load(**given: Any) -> Settings:
     Raises UserError naming each key that is unknown or has a bad value.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {FILE_VARIABLE} | CLIENT_VARIABLES
-    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+    if unknown := sorted(
+        name for name in os.environ if name.startswith(PREFIX) and name.partition(NESTED)[0] not in known
+    ):
         raise UserError(f"environment: {', '.join(unknown)}: no such setting")
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():

@@ -34,6 +34,33 @@ class InvalidRequest(UserError):  # noqa: N818  (named as gRPC clients know it)
         super().__init__("; ".join(f"{v.field} {v.description}" for v in self.violations))
 
 
+class NotFound(UserError):  # noqa: N818  (named as gRPC clients know it)
+    """A named resource, such as a model version, that is not there."""
+
+
+class Unauthenticated(ShoprankError):  # noqa: N818
+    """A call without credentials that are valid."""
+
+
+class PermissionDenied(ShoprankError):  # noqa: N818
+    """A call by somebody who may not make it."""
+
+
+class Overloaded(ShoprankError):  # noqa: N818
+    """A call turned away, by a server that has enough to do or from a client that asks too often.
+
+    retry_after: seconds after which to ask again.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class TooLate(ShoprankError):  # noqa: N818
+    """A call whose deadline has passed, or whose caller has gone: nobody waits for the answer."""
+
+
 class BundleError(ShoprankError):
     """A model bundle that must not be served: missing, altered, or of another schema."""
 

@@ -1,0 +1,50 @@
+"""What is known of the call that a thread is answering: who asks, and how long each phase of the answer took."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final, Literal
+
+Phase = Literal["parse", "features", "inference", "reply"]
+PHASES: Final[tuple[Phase, ...]] = ("parse", "features", "inference", "reply")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, from its arrival in a handler to its answer.
+
+    method: full name, `/package.Service/Name`. began: `perf_counter` at its arrival. request_id: names it in logs.
+    principal: who asks, as authenticated; "" where nobody had to say. phases: seconds spent in each phase so far.
+    """
+
+    method: str
+    began: float = field(default_factory=perf_counter)
+    request_id: str = ""
+    principal: str = ""
+    phases: dict[Phase, float] = field(default_factory=dict)
+    marked: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.marked = self.began
+
+    def mark(self, phase: Phase) -> None:
+        """The time since the last mark was spent in this phase."""
+        now = perf_counter()
+        self.phases[phase] = self.phases.get(phase, 0.0) + now - self.marked
+        self.marked = now
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+def current() -> Call:
+    """The call being answered by this thread; a new one of no method where there is none."""
+    found = _current.get(None)
+    return Call("") if found is None else found
+
+
+def enter(call: Call) -> None:
+    """From here on the thread answers this call."""
+    _current.set(call)

@@ -1,0 +1,85 @@
+"""Registers services so that every call passes the same stages, put together once a method and not once a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+"""What answers a call: of a request (an iterator of them where the client streams) and a context, the reply (an
+iterator of them where the server streams)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC. path: `/package.Service/Name`."""
+
+    path: str
+    service: str
+    name: str
+    client_streams: bool
+    server_streams: bool
+
+
+class Stage(Protocol):
+    """Wraps what answers a method's calls: to refuse some, to watch, to translate errors."""
+
+    def __call__(self, method: Method, behaviour: Behaviour) -> Behaviour:
+        """The behaviour with this stage around it."""
+        ...
+
+
+def register(server: grpc.Server, service: ServiceDescriptor, servicer: Any, stages: Sequence[Stage]) -> None:
+    """Serve every method of the service by the servicer's method of that name, inside the stages, the first outermost.
+
+    A servicer may return a reply as the bytes it would serialize to.
+    """
+    handlers = {name: _handler(descriptor, servicer, stages) for name, descriptor in service.methods_by_name.items()}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+    server.add_registered_method_handlers(service.full_name, handlers)  # type: ignore[attr-defined]  # stubs lack it
+
+
+def method_of(descriptor: MethodDescriptor) -> Method:
+    """The method that a descriptor describes."""
+    service = descriptor.containing_service.full_name
+    return Method(
+        path=f"/{service}/{descriptor.name}",
+        service=service,
+        name=descriptor.name,
+        client_streams=descriptor.client_streaming,
+        server_streams=descriptor.server_streaming,
+    )
+
+
+_HANDLERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def _handler(descriptor: MethodDescriptor, servicer: Any, stages: Sequence[Stage]) -> grpc.RpcMethodHandler[Any, Any]:
+    method = method_of(descriptor)
+    behaviour: Behaviour = getattr(servicer, method.name)
+    for stage in reversed(stages):
+        behaviour = stage(method, behaviour)
+    make: Any = _HANDLERS[method.client_streams, method.server_streams]
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
+        behaviour,
+        request_deserializer=message_factory.GetMessageClass(descriptor.input_type).FromString,
+        response_serializer=_serialized,
+    )
+    return handler
+
+
+def _serialized(reply: Any) -> bytes:
+    if isinstance(reply, bytes):
+        return reply
+    serialized: bytes = reply.SerializeToString()
+    return serialized

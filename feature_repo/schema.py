@@ -15,6 +15,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -114,6 +116,8 @@ AFFINITY_NUMBERS = (
     Feature("steady", "its order lines, each halved every 56 days"),
     Feature("interest", "its views, clicks and carts, each halved every 14 days"),
 )
+AFFINITY = (AFFINITY_KEYS, *AFFINITY_TIMES, *AFFINITY_NUMBERS)
+"""Arrays of each level of a user's history, an entry each for every thing."""
 HALF_LIFE_DAYS = {"recent": 14.0, "steady": 56.0, "interest": 14.0}
 
 
@@ -122,11 +126,12 @@ def affinity_column(level: str, feature: Feature) -> str:
     return f"user_{level}_{feature.name}"
 
 
-AFFINITY_COLUMNS = tuple(
-    affinity_column(level, feature)
-    for level in LEVELS
-    for feature in (AFFINITY_KEYS, *AFFINITY_TIMES, *AFFINITY_NUMBERS)
-)
+def affinity_type(feature: Feature) -> type[np.int64] | type[np.float32]:
+    """NumPy type of an affinity array."""
+    return np.int64 if feature in (AFFINITY_KEYS, *AFFINITY_TIMES) else np.float32
+
+
+AFFINITY_COLUMNS = tuple(affinity_column(level, feature) for level in LEVELS for feature in AFFINITY)
 
 PAIR_NUMBERS = (
     Feature("purchases", "times bought"),
@@ -171,6 +176,25 @@ NUMERIC = (
 
 CATEGORICAL = (*(f.name for f in ITEM_KEYS[1:]), *(f.name for f in USER_KEYS))
 """Columns of the model's `categorical` input, in order; the item's own key is not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Columns that come from one place. numeric, categorical: their positions in NUMERIC and CATEGORICAL."""
+
+    numeric: tuple[int, ...]
+    categorical: tuple[int, ...]
+
+
+_ITEM_AT = len(USER_NUMBERS)
+_PAIR_AT = _ITEM_AT + len(ITEM_NUMBERS)
+_CONTEXT_AT = len(NUMERIC) - len(CONTEXT_NUMBERS)
+_USER_KEYS_AT = len(ITEM_KEYS) - 1
+
+OF_USER = Part((*range(_ITEM_AT), *range(_CONTEXT_AT, len(NUMERIC))), tuple(range(_USER_KEYS_AT, len(CATEGORICAL))))
+"""What is the same for every item of a request: the user's columns and those of the time."""
+OF_ITEM = Part(tuple(range(_ITEM_AT, _PAIR_AT)), tuple(range(_USER_KEYS_AT)))
+OF_PAIR = Part(tuple(range(_PAIR_AT, _CONTEXT_AT)), ())
 
 
 def schema_hash(numeric: tuple[str, ...] = NUMERIC, categorical: tuple[str, ...] = CATEGORICAL) -> str:

@@ -77,8 +77,7 @@ def pair_features_frame(inputs: pd.DataFrame) -> pd.DataFrame:
         time = int(values["request_time"])
         user = user_row(values)
         items = item_rows({name: [value] for name, value in values.items()}, 1)
-        blocks = [block[0] for block in pair_features(user, items, time)]
-        rows.append([x for block in (*blocks, context_features(time)) for x in block])
+        rows.append([*pair_features(user, items, time)[0], *context_features(time)])
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS), dtype="float32")
 
 

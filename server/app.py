@@ -17,15 +17,17 @@ from grpc_reflection.v1alpha import reflection
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import applied_store
+from server.catalogue import Catalogue, Listing
 from server.errors import translated
 from server.features import OnlineFeatures
-from server.items import Catalogue, Items
+from server.items import Items
 from server.methods import Stage, register
 from server.model import load
 from server.ranker import Ranker
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from shoprank import bundle
+from shoprank.bundle import Manifest
 from shoprank.errors import UserError
 from shoprank.v1 import catalog_pb2, ranking_pb2
 
@@ -40,11 +42,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Running:
-    """A started server: its address, and what to stop."""
+    """A started server: its address, its model, the number of items it knows, and what to stop."""
 
     address: str
     ranker: Ranker
-    items: Items
+    manifest: Manifest
+    items: int
     _server: grpc.Server
     _health: health.HealthServicer
     _grace: float
@@ -66,19 +69,24 @@ def start(settings: Settings) -> Running:
     model = load(bundle.current(settings.model_repository, settings.model), settings.model_threads)
     features = OnlineFeatures(applied_store(paths))
     catalogue = Catalogue.read(paths.items)
-    items = Items(features, catalogue)
-    ranker = Ranker(model, features, items, _clock(settings, items))
+    items = Items(features, max(settings.cached_items, len(catalogue.ids) * 5 // 4))
+    listing = Listing(items, catalogue)
+    model.prepare(listing.all(features.items_version()))
+    ranker = Ranker(lambda user_id: model, features, items, listing, _clock(settings, listing))
     health_servicer = _register(server, settings, ranker, catalogue)
     server.start()
     for name in ("", *SERVICES):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    return Running(f"{settings.host}:{port}", ranker, items, server, health_servicer, settings.grace_seconds)
+    count = len(listing.all(features.items_version()))
+    return Running(
+        f"{settings.host}:{port}", ranker, model.manifest, count, server, health_servicer, settings.grace_seconds
+    )
 
 
-def _clock(settings: Settings, items: Items) -> Callable[[], int]:
+def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
     if settings.clock == "wall":
-        return lambda: int(time.time())
-    return lambda: int(items.all().at.max())
+        return lambda version: int(time.time())
+    return listing.newest
 
 
 def _server(threads: int) -> grpc.Server:

@@ -53,7 +53,7 @@ def contrasts(model: Model, inputs: ModelInput, item: int, better: int) -> list[
         ):
             chosen = columns(names, prefixes)
             array[row, chosen] = source[better, chosen]
-    _, logits = model.score(ModelInput(numeric, categorical))
+    _, logits = model.run(ModelInput(numeric, categorical))
     gains = logits[1:] - logits[0]
     found = [Contrast(group, float(gain)) for group, gain in zip(GROUPS, gains, strict=True)]
     return sorted(found, key=lambda c: -c.gain)

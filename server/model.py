@@ -1,7 +1,8 @@
-"""The active model: a verified bundle in an ONNX Runtime session."""
+"""The active model: a verified bundle in ONNX Runtime sessions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from feature_repo import schema
-from feature_repo.transforms import ModelInput
+from feature_repo.transforms import ModelInput, assemble
+from server.items import Found
+from server.towers import Asked, Towers
 from shoprank import bundle
 from shoprank.errors import BundleError
 
@@ -21,15 +24,41 @@ OUTPUTS = ["probability", "logit"]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded bundle."""
+    """A loaded bundle. towers: the same model in two parts, where the bundle has them."""
 
     manifest: bundle.Manifest
     session: ort.InferenceSession
+    towers: Towers | None = None
 
-    def score(self, inputs: ModelInput) -> tuple[F32, F32]:
-        """Calibrated probabilities and log-odds, float32 (n,) each, of n rows."""
+    def run(self, inputs: ModelInput) -> tuple[F32, F32]:
+        """Calibrated probabilities and log-odds, float32 (n,) each, of n rows of the whole model's input."""
         probability, logit = self.session.run(OUTPUTS, {"numeric": inputs.numeric, "categorical": inputs.categorical})
         return probability, logit
+
+    def score(self, asked: Asked) -> tuple[F32, F32]:
+        """Calibrated probabilities and log-odds, float32 (n,) each, of one user's items."""
+        if self.towers is not None:
+            return self.towers.score(asked)
+        return self.run(assembled(asked))
+
+    def prepare(self, items: Found) -> None:
+        """Compute what depends on these items alone, so that no request has to."""
+        if self.towers is not None and len(items):
+            self.towers.shares(items.shelf, items.positions)
+
+    def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
+        """As `score`, of several users' items one behind the other, in one run."""
+        if self.towers is not None:
+            return self.towers.score_all(asked)
+        rows = [assembled(one) for one in asked]
+        return self.run(
+            ModelInput(np.concatenate([r.numeric for r in rows]), np.concatenate([r.categorical for r in rows]))
+        )
+
+
+def assembled(asked: Asked) -> ModelInput:
+    """The whole model's input of one user's items."""
+    return assemble(asked.user, asked.items.shelf.rows.take(asked.items.positions), asked.time)
 
 
 def load(directory: Path, threads: int = 1) -> Model:
@@ -41,17 +70,26 @@ def load(directory: Path, threads: int = 1) -> Model:
     if manifest.kind != "ranking":
         raise BundleError(f"{directory}: a model of kind {manifest.kind}; this server serves kind ranking")
     check_schema(directory, manifest)
+    towers = None
+    if bundle.PAIR_TOWER in manifest.files:
+        towers = Towers(
+            open_graph(directory / bundle.ITEM_TOWER, threads), open_graph(directory / bundle.PAIR_TOWER, threads)
+        )
+    model = Model(manifest, open_graph(directory / bundle.MODEL, threads), towers)
+    check_golden(directory, model)
+    return model
+
+
+def open_graph(path: Path, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session of the graph. Raises BundleError where it cannot be loaded."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(str(directory / bundle.MODEL), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a type of its own for each way to fail, with no common base
-        raise BundleError(f"{directory / bundle.MODEL}: cannot be loaded: {error}") from error
-    model = Model(manifest, session)
-    check_golden(directory, model)
-    return model
+        raise BundleError(f"{path}: cannot be loaded: {error}") from error
 
 
 def check_schema(directory: Path, manifest: bundle.Manifest) -> None:
@@ -74,8 +112,9 @@ def check_schema(directory: Path, manifest: bundle.Manifest) -> None:
 def check_golden(directory: Path, model: Model) -> None:
     """Raise BundleError where the model does not give the answers it was exported with."""
     with np.load(directory / bundle.GOLDEN) as golden:
-        probability, _ = model.score(ModelInput(golden["numeric"], golden["categorical"]))
-        difference = float(np.abs(probability - golden["probability"]).max())
+        inputs, expected = ModelInput(golden["numeric"], golden["categorical"]), golden["probability"]
+    answers = [model.run(inputs)[0]] + ([model.towers.whole(inputs)[0]] if model.towers else [])
+    difference = max(float(np.abs(probability - expected).max()) for probability in answers)
     if not difference <= GOLDEN_TOLERANCE:
         raise BundleError(
             f"{directory}: golden answers differ by {difference:.2e} in probability, more than {GOLDEN_TOLERANCE:.0e}"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 
-from feature_repo.transforms import ItemRows, UserRow, assemble
-from server.features import OnlineFeatures, StoredItems, StoredUser
-from server.items import Items
+from server.call import Call
+from server.catalogue import Listing
+from server.features import OnlineFeatures
+from server.items import Found, Items
 from server.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
 from server.scoring import best, softmax
+from server.towers import Asked
+from server.users import StoredUser
+from shoprank.bundle import Manifest
 
 ROWS_A_RUN = 8_192
+NOTHING: F32 = np.zeros(0, np.float32)
 
 
 class State(Enum):
@@ -41,21 +45,24 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of n known items: ids (n,), probabilities and logits float32 (n,); `time` is the request's."""
+    """Scores of n known items: probabilities and logits float32 (n,); `time` is the request's, `by` the model."""
 
-    item_ids: npt.NDArray[np.object_]
+    items: Found
     probabilities: F32
     logits: F32
-    unknown: list[str]
     status: Status
     time: int
+    by: Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best k of n known candidates, best first: ids, softmax and purchase probabilities, logits, (k,) each."""
+    """The best k of n known candidates, best first: softmax and purchase probabilities, logits, float32 (k,) each.
 
-    item_ids: npt.NDArray[np.object_]
+    items: the k. unknown: candidates that the store does not have. candidates: n.
+    """
+
+    items: Found
     probabilities: F32
     purchase_probabilities: F32
     logits: F32
@@ -63,71 +70,149 @@ class Ranking:
     candidates: int
     status: Status
     time: int
+    by: Manifest
 
 
 class Ranker:
     """Scores and ranks items for users.
 
-    clock: the time of a request that names none, seconds since 1970 UTC.
+    model_of: the model that answers a user's request. clock: the time of a request that names none, seconds since 1970
+    UTC, given the version of the store's items.
     """
 
-    def __init__(self, model: Model, features: OnlineFeatures, items: Items, clock: Callable[[], int]) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model_of: Callable[[str], Model],
+        features: OnlineFeatures,
+        items: Items,
+        listing: Listing,
+        clock: Callable[[int], int],
+    ) -> None:
+        self._model_of = model_of
         self._features = features
         self._items = items
+        self._listing = listing
         self._clock = clock
 
-    def score(self, query: ScoreQuery) -> Scores:
+    def score(self, query: ScoreQuery, call: Call) -> Scores:
         """Purchase probability of each known item, in the order given."""
-        user, items = self._features.both(query.user_id, query.item_ids)
-        time = self._clock() if query.time is None else query.time
-        probabilities, logits = self._score(user.row, items.rows, time)
-        status = self._status(user, items, time)
-        return Scores(items.ids, probabilities, logits, items.unknown, status, time)
+        model = self._model_of(query.user_id)
+        user, asked = self._look_up(query.user_id, query.item_ids, query.time)
+        call.mark("features")
+        probabilities, logits = _score(model, asked)
+        call.mark("inference")
+        return Scores(asked.items, probabilities, logits, self._status(user, asked), asked.time, model.manifest)
 
-    def rank(self, query: RankQuery) -> Ranking:
+    def rank(self, query: RankQuery, call: Call) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
-        if query.item_ids:
-            user, items = self._features.both(query.user_id, query.item_ids)
-        else:
-            user, items = self._features.user(query.user_id), self._items.all()
-        time = self._clock() if query.time is None else query.time
-        purchase, logits = self._score(user.row, items.rows, time)
-        count = len(items)
-        chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
-        softmaxed = softmax(logits, query.temperature) if count else logits
-        return Ranking(
-            item_ids=items.ids[chosen],
-            probabilities=softmaxed[chosen],
-            purchase_probabilities=purchase[chosen],
-            logits=logits[chosen],
-            unknown=items.unknown,
-            candidates=count,
-            status=self._status(user, items, time),
-            time=time,
-        )
+        model = self._model_of(query.user_id)
+        user, asked = self._look_up(query.user_id, query.item_ids, query.time)
+        call.mark("features")
+        purchase, logits = _score(model, asked)
+        ranking = ranked(query, asked, purchase, logits, self._status(user, asked), model.manifest)
+        call.mark("inference")
+        return ranking
 
-    def _status(self, user: StoredUser, items: StoredItems, time: int) -> Status:
-        ttl = self._features.ttl
-        ages = time - items.at
-        stale = int((ages > ttl).sum())
+    def rank_all(self, queries: Sequence[RankQuery], call: Call) -> list[Ranking]:
+        """As `rank`, of several queries with items; what one model answers is one run of it."""
+        models = [self._model_of(query.user_id) for query in queries]
+        users, version = self._features.users([query.user_id for query in queries])
+        found = [
+            Asked(user.row, self._found(query.item_ids, version), self._time(query.time, version))
+            for user, query in zip(users, queries, strict=True)
+        ]
+        call.mark("features")
+        rankings: dict[int, Ranking] = {}
+        for model in dict.fromkeys(models):
+            mine = [i for i, other in enumerate(models) if other is model]
+            answers = _score_all(model, [found[i] for i in mine])
+            for i, (purchase, logits) in zip(mine, answers, strict=True):
+                status = self._status(users[i], found[i])
+                rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest)
+        call.mark("inference")
+        return [rankings[i] for i in range(len(queries))]
+
+    def _look_up(self, user_id: str, item_ids: Sequence[str], time: int | None) -> tuple[StoredUser, Asked]:
+        (user,), version = self._features.users((user_id,))
+        return user, Asked(user.row, self._found(item_ids, version), self._time(time, version))
+
+    def _found(self, item_ids: Sequence[str], version: int) -> Found:
+        return self._items.find(item_ids, version) if item_ids else self._listing.all(version)
+
+    def _time(self, time: int | None, version: int) -> int:
+        return self._clock(version) if time is None else time
+
+    def _status(self, user: StoredUser, asked: Asked) -> Status:
+        ttl, time, count = self._features.ttl, asked.time, len(asked.items)
+        oldest, stale = None, 0
+        if count:
+            at = asked.items.at
+            oldest = time - int(at.min())
+            stale = int((time - at > ttl).sum()) if oldest > ttl else 0
         return Status(
             user=State.MISSING if user.at is None else State.STALE if time - user.at > ttl else State.FOUND,
             user_age=None if user.at is None else max(0, time - user.at),
-            items_found=len(items) - stale,
-            items_missing=len(items.unknown),
+            items_found=count - stale,
+            items_missing=len(asked.items.unknown),
             items_stale=stale,
-            items_age=max(0, int(ages.max())) if len(items) else None,
+            items_age=None if oldest is None else max(0, oldest),
         )
 
-    def _score(self, user: UserRow, items: ItemRows, time: int) -> tuple[F32, F32]:
-        if not len(items):
-            nothing = np.zeros(0, np.float32)
-            return nothing, nothing
-        if len(items) <= ROWS_A_RUN:
-            return self.model.score(assemble(user, items, time))
-        runs = [
-            self.model.score(assemble(user, items.take(np.arange(at, min(at + ROWS_A_RUN, len(items)))), time))
-            for at in range(0, len(items), ROWS_A_RUN)
-        ]
-        return np.concatenate([p for p, _ in runs]), np.concatenate([z for _, z in runs])
+
+def ranked(query: RankQuery, asked: Asked, purchase: F32, logits: F32, status: Status, by: Manifest) -> Ranking:
+    """The ranking of scored items: purchase probabilities and logits float32 (n,), in the order of `asked.items`."""
+    count = len(asked.items)
+    chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
+    softmaxed = softmax(logits, query.temperature) if count else logits
+    return Ranking(
+        items=asked.items.take(chosen),
+        probabilities=softmaxed[chosen],
+        purchase_probabilities=purchase[chosen],
+        logits=logits[chosen],
+        unknown=asked.items.unknown,
+        candidates=count,
+        status=status,
+        time=asked.time,
+        by=by,
+    )
+
+
+def _score(model: Model, asked: Asked) -> tuple[F32, F32]:
+    """Probabilities and logits, float32 (n,) each; the whole catalogue is scored a block of it at a time."""
+    count = len(asked.items)
+    if not count:
+        return NOTHING, NOTHING
+    if count <= ROWS_A_RUN:
+        return model.score(asked)
+    blocks = [asked.items.take(np.arange(at, min(at + ROWS_A_RUN, count))) for at in range(0, count, ROWS_A_RUN)]
+    runs = [model.score(Asked(asked.user, block, asked.time)) for block in blocks]
+    return np.concatenate([p for p, _ in runs]), np.concatenate([z for _, z in runs])
+
+
+def _score_all(model: Model, asked: Sequence[Asked]) -> list[tuple[F32, F32]]:
+    """As `_score` of each, in one run of the model for as many as fit into one."""
+    answers: list[tuple[F32, F32]] = [(NOTHING, NOTHING)] * len(asked)
+    batch: list[int] = []
+    rows = 0
+    for i, one in enumerate(asked):
+        if len(one.items) > ROWS_A_RUN:
+            answers[i] = _score(model, one)
+        elif len(one.items):
+            if rows + len(one.items) > ROWS_A_RUN:
+                _score_batch(model, asked, batch, answers)
+                batch, rows = [], 0
+            batch.append(i)
+            rows += len(one.items)
+    if batch:
+        _score_batch(model, asked, batch, answers)
+    return answers
+
+
+def _score_batch(model: Model, asked: Sequence[Asked], batch: list[int], answers: list[tuple[F32, F32]]) -> None:
+    """Put the answers of those in the batch, of one run of the model, into their places."""
+    probabilities, logits = model.score_all([asked[i] for i in batch])
+    at = 0
+    for i in batch:
+        end = at + len(asked[i].items)
+        answers[i] = probabilities[at:end], logits[at:end]
+        at = end

@@ -1,12 +1,19 @@
-"""Answers of the core into replies."""
+"""Answers of the core into replies, as the bytes they are sent as.
+
+The columns are put together here, a copy each; protobuf makes the rest. A message may be put together of parts: its
+fields may come in any order (https://protobuf.dev/programming-guides/encoding/#order).
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.ranker import Ranking, Scores, State, Status
-from shoprank.bundle import Manifest
 from shoprank.v1 import ranking_pb2 as pb
 
 STATES = {
@@ -16,30 +23,46 @@ STATES = {
 }
 
 
-def scored(scores: Scores, manifest: Manifest) -> pb.ScoreItemsResponse:
+def scored(scores: Scores) -> bytes:
     """The reply of ScoreItems."""
-    return pb.ScoreItemsResponse(
-        item_ids=scores.item_ids.tolist(),
-        probabilities=scores.probabilities.tolist(),
-        logits=scores.logits.tolist(),
-        unknown_item_ids=scores.unknown,
+    rest = pb.ScoreItemsResponse(
+        unknown_item_ids=scores.items.unknown,
         feature_status=_status(scores.status),
-        served_by=_served_by(manifest, scores.time),
+        served_by=_served_by(scores.by.model, scores.by.version, scores.by.feature_service, scores.time),
     )
+    columns = (scores.probabilities, scores.logits)
+    return b"".join((scores.items.entries(), *_packed(columns), rest.SerializeToString()))
 
 
-def ranked(ranking: Ranking, manifest: Manifest) -> pb.RankItemsResponse:
+def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
-    return pb.RankItemsResponse(
-        item_ids=ranking.item_ids.tolist(),
-        probabilities=ranking.probabilities.tolist(),
-        purchase_probabilities=ranking.purchase_probabilities.tolist(),
-        logits=ranking.logits.tolist(),
+    rest = pb.RankItemsResponse(
         unknown_item_ids=ranking.unknown,
         candidate_count=ranking.candidates,
         feature_status=_status(ranking.status),
-        served_by=_served_by(manifest, ranking.time),
+        served_by=_served_by(ranking.by.model, ranking.by.version, ranking.by.feature_service, ranking.time),
     )
+    columns = (ranking.probabilities, ranking.purchase_probabilities, ranking.logits)
+    return b"".join((ranking.items.entries(), *_packed(columns), rest.SerializeToString()))
+
+
+def _packed(columns: tuple[npt.NDArray[np.float32], ...]) -> list[bytes]:
+    """The columns as packed fields of floats, numbered from 2."""
+    parts: list[bytes] = []
+    for number, column in enumerate(columns, 2):
+        if len(column):
+            parts += (_head(number, 4 * len(column)), column.tobytes())
+    return parts
+
+
+@lru_cache(maxsize=16_384)
+def _head(number: int, size: int) -> bytes:
+    """What comes before the bytes of a field of that number: its tag, of a length-delimited one, and its size."""
+    out = [number << 3 | 2]
+    while size >= 128:
+        out.append(size & 127 | 128)
+        size >>= 7
+    return bytes((*out, size))
 
 
 def _status(status: Status) -> pb.FeatureStatus:
@@ -57,10 +80,8 @@ def _duration(seconds: int | None) -> Duration | None:
     return None if seconds is None else Duration(seconds=seconds)
 
 
-def _served_by(manifest: Manifest, time: int) -> pb.ServedBy:
+@lru_cache(maxsize=1_024)
+def _served_by(model: str, version: int, feature_service: str, time: int) -> pb.ServedBy:
     return pb.ServedBy(
-        model=manifest.model,
-        model_version=manifest.version,
-        feature_service=manifest.feature_service,
-        time=Timestamp(seconds=time),
+        model=model, model_version=version, feature_service=feature_service, time=Timestamp(seconds=time)
     )

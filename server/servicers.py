@@ -5,29 +5,30 @@ from __future__ import annotations
 import grpc
 
 from server import parse, reply
-from server.items import Catalogue
+from server.call import current
+from server.catalogue import Catalogue
 from server.ranker import Ranker
-from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc
+from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2
 
 
-class Ranking(ranking_pb2_grpc.RankingServiceServicer):
-    """`shoprank.v1.RankingService`."""
+class Ranking:
+    """`shoprank.v1.RankingService`, its replies as bytes."""
 
     def __init__(self, ranker: Ranker, max_candidates: int) -> None:
         self._ranker = ranker
         self._max_candidates = max_candidates
 
-    def ScoreItems(
-        self, request: ranking_pb2.ScoreItemsRequest, context: grpc.ServicerContext
-    ) -> ranking_pb2.ScoreItemsResponse:
-        scores = self._ranker.score(parse.score_query(request, self._max_candidates))
-        return reply.scored(scores, self._ranker.model.manifest)
+    def ScoreItems(self, request: ranking_pb2.ScoreItemsRequest, context: grpc.ServicerContext) -> bytes:
+        call = current()
+        query = parse.score_query(request, self._max_candidates)
+        call.mark("parse")
+        return reply.scored(self._ranker.score(query, call))
 
-    def RankItems(
-        self, request: ranking_pb2.RankItemsRequest, context: grpc.ServicerContext
-    ) -> ranking_pb2.RankItemsResponse:
-        ranking = self._ranker.rank(parse.rank_query(request, self._max_candidates))
-        return reply.ranked(ranking, self._ranker.model.manifest)
+    def RankItems(self, request: ranking_pb2.RankItemsRequest, context: grpc.ServicerContext) -> bytes:
+        call = current()
+        query = parse.rank_query(request, self._max_candidates)
+        call.mark("parse")
+        return reply.ranked(self._ranker.rank(query, call))
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):

@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         "wall", description="Time of a request that names none: now, or the cutoff of the newest item features."
     )
     max_candidates: int = Field(5_000, ge=1, le=100_000, description="Candidates of a request at most.")
+    cached_items: int = Field(
+        250_000,
+        ge=1,
+        description="Items whose rows are kept in memory, 0.7 kB each, as they are asked for; at least all there are.",
+    )
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
 
     @classmethod

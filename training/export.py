@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
@@ -23,7 +23,8 @@ from training.encoding import Encoding
 from training.fit import Progress, Trained, silent
 from training.graph import ExportError, to_onnx
 from training.model import build_server_model
-from training.shards import Block, Split
+from training.shards import RANKING, Block, Split
+from training.towers import to_towers, tower_feeds
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 64
@@ -56,7 +57,10 @@ def export_bundle(
     """
     graph = to_onnx(build_server_model(trained.scorer, trained.calibration), trained.encoding)
     session = open_session(graph)
-    difference = parity(trained, session, test, progress)
+    towers: tuple[onnx.ModelProto, ...] = ()
+    if trained.encoding.columns == RANKING:
+        towers = to_towers(trained.scorer, trained.calibration, trained.encoding)
+    difference = parity(trained, session, [open_session(tower) for tower in towers], test, progress)
     if not difference <= TOLERANCE:
         raise ExportError(
             f"{identity.model}: ONNX Runtime differs from Keras by {difference:.2e} in probability over the "
@@ -69,6 +73,8 @@ def export_bundle(
     try:
         staged.mkdir(parents=True)
         onnx.save(graph, staged / bundle.MODEL)
+        for tower, name in zip(towers, (bundle.ITEM_TOWER, bundle.PAIR_TOWER), strict=False):
+            onnx.save(tower, staged / name)
         answers: dict[str, Any] = golden(trained.encoding, session, test)
         np.savez(staged / bundle.GOLDEN, **answers)
         (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
@@ -95,19 +101,37 @@ def feeds(encoding: Encoding, block: Block) -> dict[str, npt.NDArray[Any]]:
     return {name: array for name, array in both.items() if columns[name]}
 
 
-def parity(trained: Trained, session: ort.InferenceSession, test: Split, progress: Progress = silent) -> float:
-    """Largest absolute difference of probabilities between Keras and ONNX Runtime over the split."""
+def parity(
+    trained: Trained,
+    session: ort.InferenceSession,
+    towers: Sequence[ort.InferenceSession],
+    test: Split,
+    progress: Progress = silent,
+) -> float:
+    """Largest absolute difference of probabilities between Keras and ONNX Runtime over the split, towers included."""
     worst, done = 0.0, 0
     for block in test.blocks():
         expected = 1 / (1 + np.exp(-trained.logits(block)))
         (found,) = session.run(["probability"], feeds(trained.encoding, block))
         gap = np.abs(found - expected)
+        if towers:
+            gap = np.maximum(gap, np.abs(by_towers(towers, block) - expected))
         worst = float("nan") if np.isnan(gap).any() else max(worst, float(gap.max()))
         done += len(block)
         progress("compare", done, len(test))
         if np.isnan(worst):
             break
     return worst
+
+
+def by_towers(towers: Sequence[ort.InferenceSession], block: Block) -> npt.NDArray[np.float32]:
+    """Probabilities (n,) of a block's rows by the item's graph and the pair's."""
+    item, pair = towers
+    of_item, of_pair = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
+    (share,) = item.run(["share"], of_item)
+    (probability,) = pair.run(["probability"], {**of_pair, "share": share})
+    found: npt.NDArray[np.float32] = probability
+    return found
 
 
 def golden(encoding: Encoding, session: ort.InferenceSession, test: Split) -> dict[str, npt.NDArray[Any]]:

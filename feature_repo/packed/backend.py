@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from feature_repo.packed.layout import Layout
@@ -22,12 +22,18 @@ class Written:
     """Left out because a newer row is there."""
     same: int = 0
     """Left out because they are there already."""
+    keys: list[bytes] | None = field(default_factory=list)
+    """Of the rows that were written; None where they are too many to remember."""
 
     def add(self, other: Written) -> None:
         """Count the other's rows as well."""
         self.rows += other.rows
         self.older += other.older
         self.same += other.same
+        if self.keys is not None and other.keys is not None and len(self.keys) + len(other.keys) <= KEPT_KEYS:
+            self.keys += other.keys
+        else:
+            self.keys = None
 
 
 class Backend(Protocol):
@@ -53,6 +59,17 @@ class Backend(Protocol):
         """A number that grows with every write to the table."""
         ...
 
+    def get_at(
+        self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
+    ) -> tuple[list[list[bytes | None]], int]:
+        """As `get`, and the version of a table, in one round trip."""
+        ...
+
+    def changed(self, table: str, since: int) -> tuple[int, list[bytes] | None]:
+        """The table's version, and the keys that were written after version `since`; None where that is not known, and
+        any row may have changed. Whoever keeps rows it has read asks this to learn which of them to read again."""
+        ...
+
     def clear(self, table: str) -> None:
         """Remove all rows of the table."""
         ...
@@ -60,6 +77,31 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release what the backend holds. It opens again when it is used."""
         ...
+
+
+KEPT_WRITES = 1_024
+"""Writes of which a table remembers the keys."""
+KEPT_KEYS = 10_000
+"""Keys that a write may have for the table to remember them; after a larger one any row may have changed."""
+
+
+def remembered(rows: Rows) -> list[bytes] | None:
+    """Keys of the rows of a write; None where they are too many to remember."""
+    return [key for key, _ in rows] if len(rows) <= KEPT_KEYS else None
+
+
+def journal_entry(keys: Iterable[bytes]) -> bytes:
+    """The keys of a write as one text, each behind its length in two bytes."""
+    return b"".join(len(key).to_bytes(2, "little") + key for key in keys)
+
+
+def journal_keys(entry: bytes) -> Iterator[bytes]:
+    """The keys of a `journal_entry`."""
+    at = 0
+    while at < len(entry):
+        size = int.from_bytes(entry[at : at + 2], "little")
+        yield entry[at + 2 : at + 2 + size]
+        at += 2 + size
 
 
 def newest(rows: Rows) -> list[tuple[bytes, bytes]]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import lmdb
 
-from feature_repo.packed.backend import Rows, Written, newest
+from feature_repo.packed.backend import KEPT_WRITES, Rows, Written, journal_entry, journal_keys, newest, remembered
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole, times
 from shoprank.errors import FeatureStoreError
@@ -22,6 +22,7 @@ from shoprank.errors import FeatureStoreError
 GIB = 1024**3
 VERSION = b"\0version"
 LAYOUT = b"\0layout:"
+WRITE = b"\0write:"
 """Keys of what is not a row. No row's key begins with a zero byte, so these come first."""
 
 _open: dict[Path, lmdb.Environment] = {}
@@ -83,7 +84,7 @@ class LmdbBackend:
                 for chunk in chunks:
                     written.add(_merge(txn, chunk))
                 if written.rows:
-                    _advance(txn)
+                    _advance(txn, written.keys)
         return written
 
     def layout(self, table: str, fingerprint: int) -> Layout | None:
@@ -96,6 +97,25 @@ class LmdbBackend:
         (count,) = self._get(table, [VERSION])
         return int.from_bytes(count or b"", "little")
 
+    def get_at(
+        self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
+    ) -> tuple[list[list[bytes | None]], int]:
+        """See `Backend.get_at`."""
+        version = self.version(table)  # before the rows, so that a write in between is seen the next time
+        return self.get(requests), version
+
+    def changed(self, table: str, since: int) -> tuple[int, list[bytes] | None]:
+        """See `Backend.changed`."""
+        if (env := self._environment(table)) is None:
+            return 0, None
+        with self._translated(table), env.begin() as txn:
+            version = int.from_bytes(txn.get(VERSION) or b"", "little")
+            if not since <= version <= since + KEPT_WRITES:
+                return version, None
+            writes = [txn.get(_write_key(number)) for number in range(since + 1, version + 1)]
+        known = [entry for entry in writes if entry is not None]
+        return version, [key for entry in known for key in journal_keys(entry)] if len(known) == len(writes) else None
+
     def clear(self, table: str) -> None:
         """See `Backend.clear`. The file stays, and the room in it is used again: other processes have it open."""
         if (env := self._environment(table)) is None:
@@ -105,7 +125,7 @@ class LmdbBackend:
             txn.drop(env.open_db(), delete=False)
             if count is not None:
                 txn.put(VERSION, count)
-            _advance(txn)
+            _advance(txn, None)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -181,7 +201,7 @@ def _merge(txn: Any, rows: Rows) -> Written:
         if not cursor.last() or cursor.key() < ordered[0][0]:
             # Behind everything that is there: nothing to compare with, and pages are filled to the brim.
             cursor.putmulti(ordered, append=True)
-            return Written(rows=len(ordered))
+            return Written(rows=len(ordered), keys=remembered(ordered))
     fresh = []
     for key, record in ordered:
         old = txn.get(key)
@@ -196,7 +216,7 @@ def _merge(txn: Any, rows: Rows) -> Written:
     if fresh:
         with txn.cursor() as cursor:
             cursor.putmulti(fresh)
-        written.rows = len(fresh)
+        written.rows, written.keys = len(fresh), remembered(fresh)
     return written
 
 
@@ -210,6 +230,15 @@ def _remember(txn: Any, layout: Layout, table: str) -> None:
     txn.put(key, text)
 
 
-def _advance(txn: Any) -> None:
-    count = int.from_bytes(txn.get(VERSION) or b"", "little")
-    txn.put(VERSION, (count + 1).to_bytes(8, "little"))
+def _write_key(version: int) -> bytes:
+    return WRITE + version.to_bytes(8, "big")
+
+
+def _advance(txn: Any, keys: list[bytes] | None) -> None:
+    """Count a write of rows of these keys, None where any row may have changed, and remember it for a while."""
+    version = int.from_bytes(txn.get(VERSION) or b"", "little") + 1
+    txn.put(VERSION, version.to_bytes(8, "little"))
+    if keys is not None:
+        txn.put(_write_key(version), journal_entry(keys))
+    if version > KEPT_WRITES:
+        txn.delete(_write_key(version - KEPT_WRITES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +14,7 @@ import redis
 from redis.cluster import ClusterPipeline, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException
 
-from feature_repo.packed.backend import Rows, Written, newest
+from feature_repo.packed.backend import KEPT_WRITES, Rows, Written, journal_entry, journal_keys, newest, remembered
 from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
@@ -50,6 +51,17 @@ return out
 """
 
 
+# Counts a write to a table and remembers its keys under the count, in a hash of the last writes; all in one step.
+# The first count of a table is the time, so that a server that lost its memory does not count the same again.
+ADVANCE = """
+if redis.call('SETNX', KEYS[1], ARGV[1]) == 0 then redis.call('INCR', KEYS[1]) end
+local version = redis.call('GET', KEYS[1])
+if ARGV[3] == '1' then redis.call('HSET', KEYS[2], version, ARGV[4]) else redis.call('DEL', KEYS[2]) end
+redis.call('HDEL', KEYS[2], string.format('%.0f', version - ARGV[2]))
+return version
+"""
+
+
 class RedisBackend:
     """Records in Redis. A row is written in one step; rows of one `put` become visible one after another.
 
@@ -82,7 +94,6 @@ class RedisBackend:
         """See `Backend.put`. A failure leaves every row old or new, and the same call can be made again."""
         written = Written()
         with self._translated():
-            client = self.client()
             for layout in layouts:
                 # Each time: a server that lost its memory must learn them again.
                 self._remember(layout)
@@ -91,8 +102,14 @@ class RedisBackend:
                 for start in range(0, len(rows), ROWS_A_CALL):
                     written.add(self._write(table, rows[start : start + ROWS_A_CALL]))
             if written.rows:
-                client.incr(_meta(b"version", table.encode()))
+                self._advance(table, written.keys)
         return written
+
+    def _advance(self, table: str, keys: list[bytes] | None) -> None:
+        """Count a write of rows of these keys, None where any row may have changed."""
+        known, entry = (b"0", b"") if keys is None else (b"1", journal_entry(keys))
+        now = int(time.time() * 1e6)
+        self.client().eval(ADVANCE, 2, _version_key(table), _writes_key(table), now, KEPT_WRITES, known, entry)
 
     def _write(self, table: str, rows: Rows) -> Written:
         keys = redis_keys(table, [key for key, _ in rows])
@@ -106,7 +123,8 @@ class RedisBackend:
                 again = self._run([keys[i] for i in harmed], [rows[i][1] for i in harmed])
                 for i, outcome in zip(harmed, again, strict=True):
                     outcomes[i] = outcome
-        return Written(outcomes.count(1), outcomes.count(-1), outcomes.count(0))
+        written = [row for row, outcome in zip(rows, outcomes, strict=True) if outcome == 1]
+        return Written(len(written), outcomes.count(-1), outcomes.count(0), remembered(written))
 
     def _run(self, keys: Sequence[bytes], records: Sequence[bytes]) -> list[int]:
         if self._kind == "redis":
@@ -166,7 +184,37 @@ class RedisBackend:
     def version(self, table: str) -> int:
         """See `Backend.version`."""
         with self._translated():
-            return int(self.client().get(_meta(b"version", table.encode())) or 0)
+            return int(self.client().get(_version_key(table)) or 0)
+
+    def get_at(
+        self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
+    ) -> tuple[list[list[bytes | None]], int]:
+        """See `Backend.get_at`. A cluster's nodes answer at moments of their own: there the version is asked first."""
+        if self._kind != "redis":
+            return self._get_apart(requests, table)
+        keys = [key for name, some in requests for key in redis_keys(name, some)]
+        with self._translated():
+            *answers, version = self.client().mget([*keys, _version_key(table)])
+        found = iter(answers)
+        return [list(islice(found, len(some))) for _, some in requests], int(version or 0)
+
+    def _get_apart(
+        self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
+    ) -> tuple[list[list[bytes | None]], int]:
+        version = self.version(table)
+        return self.get(requests), version
+
+    def changed(self, table: str, since: int) -> tuple[int, list[bytes] | None]:
+        """See `Backend.changed`."""
+        version = self.version(table)
+        if not since <= version <= since + KEPT_WRITES:
+            return version, None
+        if version == since:
+            return version, []
+        with self._translated():
+            writes = self.client().hmget(_writes_key(table), [str(n) for n in range(since + 1, version + 1)])
+        known = [entry for entry in writes if entry is not None]
+        return version, [key for entry in known for key in journal_keys(entry)] if len(known) == len(writes) else None
 
     def clear(self, table: str) -> None:
         """See `Backend.clear`. Walks over all keys of the server."""
@@ -180,7 +228,7 @@ class RedisBackend:
                     some = []
             if some:
                 self._delete(some)
-            self.client().incr(_meta(b"version", table.encode()))
+            self._advance(table, None)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -221,6 +269,15 @@ def redis_keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
 
 def _meta(kind: bytes, name: bytes) -> bytes:
     return PREFIX + b":" + kind + b":" + name
+
+
+def _version_key(table: str) -> bytes:
+    """Key of a table's version; the table in braces puts it into one slot with the writes."""
+    return _meta(b"version", b"{" + table.encode() + b"}")
+
+
+def _writes_key(table: str) -> bytes:
+    return _meta(b"writes", b"{" + table.encode() + b"}")
 
 
 def _escaped(text: bytes) -> bytes:

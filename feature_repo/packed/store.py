@@ -269,6 +269,10 @@ class PackedOnlineStore(OnlineStore):  # type: ignore[misc]
         """Remove all rows of the view."""
         self.backend(config).clear(table_of(config, table))
 
+    def layouts(self, config: RepoConfig, table: FeatureView) -> Callable[[int], Layout | None]:
+        """What finds the layout of a fingerprint that records of the view name, None where it is not known."""
+        return self._layout_reader(self.backend(config), table_of(config, table))
+
     def _layout_reader(self, backend: Backend, table: str) -> Callable[[int], Layout | None]:
         def find(fingerprint: int) -> Layout | None:
             known = self._layouts.get(fingerprint)

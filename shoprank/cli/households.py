@@ -66,14 +66,14 @@ def rank(shop: Shop, user_id: str) -> Slate:
     stored = shop.features.items(candidates)
     inputs = assemble(user, stored.rows, user.as_of)
     items = shop.client.items(candidates)
-    return Slate(user_id, ranking, items, inputs, {item_id: i for i, item_id in enumerate(stored.ids.tolist())})
+    return Slate(user_id, ranking, items, inputs, {item_id: i for i, item_id in enumerate(stored.ids)})
 
 
 def _candidates(shop: Shop, user: UserRow) -> list[str]:
     catalogue = pq.read_table(shop.item_snapshot, columns=["item_id", "item_key", "item_purchases_28d"])
     ids = catalogue["item_id"].to_pylist()
     by_key = dict(zip(catalogue["item_key"].to_pylist(), ids, strict=True))
-    history = user.affinities[0]
+    history = user.history[0]
     own = [by_key[key] for key in history.keys[np.argsort(-history.steady, kind="stable")[:OWN]].tolist()]
     best = np.argsort(-catalogue["item_purchases_28d"].to_numpy(), kind="stable")
     popular = [ids[i] for i in best[: OWN + POPULAR].tolist() if ids[i] not in own]

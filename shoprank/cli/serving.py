@@ -54,10 +54,10 @@ def serve(
         clock=clock.value if clock else None,
     )  # fmt: skip
     running = start(given)
-    manifest = running.ranker.model.manifest
+    manifest = running.manifest
     print(
         f"serve: {manifest.model} version {manifest.version} with {manifest.feature_service} over "
-        f"{len(running.items.all()):,} items on {running.address}",
+        f"{running.items:,} items on {running.address}",
         flush=True,
     )
     serve_until_told(running)

@@ -37,7 +37,7 @@ def test_an_interrupted_materialization_is_not_taken_for_whole_and_can_be_run_ag
     assert len(list(materialize(bare, cutoff))) == 3
     assert is_materialized(bare, cutoff)
     started = start(settings(bare.root, trained.models))
-    assert len(started.items.all()) == 150
+    assert started.items == 150
     started.stop()
 
 
@@ -80,9 +80,9 @@ def test_a_row_written_before_the_schema_had_a_feature_is_read_as_missing(bare: 
         key = EntityKey(join_keys=[entity], entity_values=[Value(string_val="i2" if entity == "item_id" else "u2")])
         moment = datetime.now(UTC)
         packed_store(store).online_write_batch(store.config, older, [(key, {}, moment, None)], None)
-    user, items = features.both("u2", ["i1", "i2", "nowhere"])
-    assert user.at is None
-    assert items.ids.tolist() == ["i1"]
+    items = features.items(["i1", "i2", "nowhere"])
+    assert features.user("u2").at is None
+    assert items.ids == ["i1"]
     assert items.unknown == ["i2", "nowhere"]
     assert features.user("u1").at is not None
 

@@ -44,8 +44,8 @@ def test_users_get_the_row_that_was_newest_then(shop: Shop) -> None:
         numbers = [expected.get(f.name) for f in schema.USER_NUMBERS]
         np.testing.assert_array_equal(row.numbers, np.array([np.nan if v is None else v for v in numbers], np.float32))
         assert row.times.tolist() == [expected.get(f.name) or 0 for f in schema.USER_TIMES]
-        assert row.affinities[0].keys.tolist() == history.get("user_item_keys", [])
-        assert row.affinities[2].last_at.tolist() == history.get("user_subcategory_last_at", [])
+        assert row.history[0].keys.tolist() == history.get("user_item_keys", [])
+        assert row.history[2].last_at.tolist() == history.get("user_subcategory_last_at", [])
 
 
 def test_items_get_the_row_that_was_newest_then(shop: Shop) -> None:

@@ -241,10 +241,10 @@ def test_a_stopping_server_ends_what_is_in_flight(trained: Shop, monkeypatch: py
     begun, release = threading.Event(), threading.Event()
     rank = running.ranker.rank
 
-    def slow(query: Any) -> Any:
+    def slow(query: Any, call: Any) -> Any:
         begun.set()
         release.wait(5)
-        return rank(query)
+        return rank(query, call)
 
     monkeypatch.setattr(running.ranker, "rank", slow)
     answers: list[int] = []

@@ -52,7 +52,7 @@ class Pairs:
 
 def candidates(user: UserRow, catalogue: Catalogue, popular: Index) -> Index:
     """Catalogue rows of the user's candidates, ascending: the item history and the popular items."""
-    history = user.affinities[0].keys
+    history = user.history[0].keys
     at = np.minimum(np.searchsorted(catalogue.keys, history), len(catalogue) - 1)
     return np.union1d(at[catalogue.keys[at] == history], popular)
 

@@ -83,7 +83,7 @@ def test_a_pairs_features_do_not_depend_on_the_rest_of_the_batch() -> None:
 
 
 def test_arrays_of_different_lengths_are_refused() -> None:
-    with pytest.raises(ValueError, match="item affinity: arrays differ in length"):
+    with pytest.raises(ValueError, match="item history: arrays differ in length"):
         user(user_item_recent=[1.0])
 
 

@@ -1,0 +1,204 @@
+"""Users' rows from their packed records: one slice an array where a record is laid out as this version writes them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from zlib_ng.zlib_ng import crc32
+
+from feature_repo import schema
+from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout
+from feature_repo.packed.reader import Reader, Table
+from feature_repo.packed.record import RESIDUE
+from feature_repo.packed.rows import Rows
+from feature_repo.transforms import History, UserRow
+
+NUMBERS, TIMES, KEYS = (
+    tuple(f.name for f in block) for block in (schema.USER_NUMBERS, schema.USER_TIMES, schema.USER_KEYS)
+)
+LISTS = tuple(
+    (schema.affinity_column(level, f), schema.affinity_type(f)) for f in schema.AFFINITY for level in schema.LEVELS
+)
+"""Features of a user's history and their types: all levels of one array, then of the next."""
+LEVELS, ARRAYS = len(schema.LEVELS), len(schema.AFFINITY)
+WIDTHS = tuple(np.dtype(dtype).itemsize for _, dtype in LISTS)
+STARTS = tuple((at, LISTS[at][1]) for at in range(0, len(LISTS), LEVELS))
+
+UNKNOWN = UserRow.unknown()
+EMPTY = UNKNOWN.history
+MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """One user's row and when it was computed, seconds since 1970 UTC; None where the store has no such user."""
+
+    row: UserRow
+    at: int | None
+
+
+NOBODY = StoredUser(UNKNOWN, None)
+
+
+class Users:
+    """Makes users' rows of their records in the two views of users.
+
+    A record of a layout other than this version's is read by name. One that lacks a feature counts as missing: it
+    would be scored wrongly.
+    """
+
+    def __init__(self, reader: Reader, features: Table, history: Table) -> None:
+        self._reader = reader
+        self._features = features
+        self._history = history
+        self._plans: dict[bytes, _Numbers | None] = {}
+        self._list_plans: dict[bytes, _Lists | None] = {}
+
+    def row(self, features: bytes | None, history: bytes | None) -> StoredUser:
+        """The row of a user of these records."""
+        if features is None:
+            return NOBODY
+        whole = crc32(features) == RESIDUE and (history is None or crc32(history) == RESIDUE)
+        plan = self._plan(features) if whole else None
+        if plan is not None and history is None:
+            return plan.row(features, EMPTY, None)
+        lists = self._list_plan(history) if whole and history is not None else None
+        if plan is not None and lists is not None and history is not None:
+            return plan.row(features, lists.history(history), history)
+        return _by_name(self._reader.rows(self._features, [features]), self._reader.rows(self._history, [history]))
+
+    def _plan(self, record: bytes) -> _Numbers | None:
+        head = record[:8]
+        if head not in self._plans:
+            layout = self._layout(self._features, head)
+            self._plans[head] = None if layout is None else _Numbers.of(layout)
+        return self._plans[head]
+
+    def _list_plan(self, record: bytes) -> _Lists | None:
+        head = record[:8]
+        if head not in self._list_plans:
+            layout = self._layout(self._history, head)
+            self._list_plans[head] = None if layout is None else _Lists.of(layout)
+        return self._list_plans[head]
+
+    def _layout(self, table: Table, head: bytes) -> Layout | None:
+        if head[:2] != MAGIC or head[2] != VERSION:
+            return None
+        return self._reader.layout(table, int.from_bytes(head[4:], "little"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Where the numbers, times and keys begin in a record in which each follow one another."""
+
+    numbers: int
+    times: int
+    keys: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> _Numbers | None:
+        """None where a layout is another."""
+        starts = [
+            _run(layout, names, kind, width)
+            for names, kind, width in ((NUMBERS, "float_val", 4), (TIMES, "int64_val", 8), (KEYS, "int64_val", 8))
+        ]
+        numbers, times, keys = starts
+        return None if numbers is None or times is None or keys is None else cls(numbers, times, keys)
+
+    def row(self, record: bytes, history: History | None, other: bytes | None) -> StoredUser:
+        """The user's row, as old as the older of its two records; nobody where the history cannot be read."""
+        if history is None:
+            return NOBODY
+        row = UserRow(
+            numbers=np.frombuffer(record, np.float32, len(NUMBERS), self.numbers),
+            times=np.frombuffer(record, np.int64, len(TIMES), self.times),
+            keys=np.frombuffer(record, np.int64, len(KEYS), self.keys),
+            history=history,
+        )
+        at = _event_time(record) if other is None else min(_event_time(record), _event_time(other))
+        return StoredUser(row, at // MICROS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Places of the history's lists among a record's variable values, in the order of LISTS.
+
+    first: where the variable values begin. ends: format and offset of their ends.
+    """
+
+    places: tuple[int, ...]
+    first: int
+    ends: struct.Struct
+    ends_at: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> _Lists | None:
+        """None where a layout is another."""
+        kinds = {np.int64: "int64_list_val", np.float32: "float_list_val"}
+        places = []
+        for name, dtype in LISTS:
+            i = layout.index.get(name)
+            if i is None or not layout.columns[i].packed or layout.columns[i].kind != kinds[dtype]:
+                return None
+            places.append(layout.variable.index(i))
+        ends = struct.Struct(f"<{len(layout.variable)}I")
+        return cls(tuple(places), layout.body.size, ends, layout.ends_at)
+
+    def history(self, record: bytes) -> History | None:
+        """The user's history; None where lists of one level differ in length."""
+        first = self.first
+        ends = (first, *(first + end for end in self.ends.unpack_from(record, self.ends_at)))
+        values = [record[ends[place] : ends[place + 1]] for place in self.places]
+        sizes = list(map(len, values))
+        if sizes != [size * width // WIDTHS[0] for width, size in zip(WIDTHS, sizes[:LEVELS] * ARRAYS, strict=True)]:
+            return None
+        bounds = np.array([0, *accumulate(size // WIDTHS[0] for size in sizes[:LEVELS])], np.int64)
+        arrays = (np.frombuffer(b"".join(values[at : at + LEVELS]), dtype) for at, dtype in STARTS)
+        return History(bounds, *arrays)  # type: ignore[arg-type]
+
+
+def _run(layout: Layout, names: tuple[str, ...], kind: str, width: int) -> int | None:
+    """Where columns of one kind begin that follow one another in the fixed block; None where they do not."""
+    places = [layout.index.get(name) for name in names]
+    if any(i is None or layout.columns[i].kind != kind or not layout.columns[i].fixed for i in places):
+        return None
+    offsets = [layout.offsets[i] for i in places if i is not None]
+    return offsets[0] if offsets == list(range(offsets[0], offsets[0] + width * len(names), width)) else None
+
+
+def _event_time(record: bytes) -> int:
+    time: int = HEAD.unpack_from(record)[3]
+    return time
+
+
+def _by_name(features: Rows, history: Rows) -> StoredUser:
+    """A row of records of any layouts: each feature by its name, wherever and as whatever it was written."""
+    if not (features.written_with(NUMBERS)[0] and features.written_with((*TIMES, *KEYS), np.int64)[0]):
+        return NOBODY
+    found, at = EMPTY, int(features.event_time[0])
+    if history.found[0]:
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name, dtype in LISTS:
+            if not history.written_with((name,), dtype)[0]:
+                return NOBODY
+            (array,) = history.arrays(name, dtype)
+            arrays[name] = np.zeros(0, dtype) if array is None else array
+        try:
+            found = History.of(
+                [{f.name: arrays[schema.affinity_column(level, f)] for f in schema.AFFINITY} for level in schema.LEVELS]
+            )
+        except ValueError:
+            return NOBODY
+        at = min(at, int(history.event_time[0]))
+    row = UserRow(
+        numbers=features.matrix(NUMBERS)[0],
+        times=features.matrix(TIMES, np.int64)[0],
+        keys=features.matrix(KEYS, np.int64)[0],
+        history=found,
+    )
+    return StoredUser(row, at // MICROS)

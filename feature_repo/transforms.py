@@ -170,19 +170,20 @@ def assemble(user: UserRow, items: ItemRows, time: int) -> ModelInput:
     return ModelInput(numeric, categorical)
 
 
-def pair_features(user: UserRow, items: ItemRows, time: int, positions: I64 | None = None) -> F32:
-    """User × item features at `time`, float32 (n, 38): the PAIR_NUMBERS of each level, then the CROSS_NUMBERS.
+def pair_features(user: UserRow, items: ItemRows, time: int) -> F32:
+    """User × item features at `time`, float32 (n, 38): the PAIR_NUMBERS of each level, then the CROSS_NUMBERS."""
+    facts = pairs.facts_of(items.numbers, items.times, items.keys)
+    return pair_features_of(user, facts, np.arange(len(items)), time)
 
-    positions: int64 (n,), which of the items; all of them where it is None.
-    """
-    if positions is None:
-        positions = np.arange(len(items))
+
+def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int) -> F32:
+    """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`)."""
     out: F32 = np.empty((len(positions), pairs.WIDTH), np.float32)
-    h = user.history
+    h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
     pairs.fill(
-        out, time, user.numbers, user.times, decays(time, user.as_of),
+        out, time, orders, purchases, gap, user.times, decays(time, user.as_of),
         h.ends, h.keys, h.first_at, h.last_at, h.purchases, h.recent, h.steady, h.interest,
-        items.numbers, items.times, items.keys, positions,
+        facts, facts.view(np.float32), positions,
     )  # fmt: skip
     return out
 
@@ -211,3 +212,8 @@ def context_features(time: int) -> F32:
 def _constant(array: F32) -> F32:
     array.flags.writeable = False  # it is handed to every caller
     return array
+
+
+_BY_USER = [
+    [f.name for f in schema.USER_NUMBERS].index(n) for n in ("user_orders", "user_purchases", "user_order_gap_days")
+]

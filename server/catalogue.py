@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from server.items import Found, Items
+from server.items import Found, Items, Wanted
 from shoprank.errors import FeatureStoreError, UserError
 
 DESCRIPTION = ("item_id", "name", "department", "category", "subcategory", "brand")
@@ -67,7 +67,7 @@ class Listing:
 
     def __init__(self, items: Items, catalogue: Catalogue) -> None:
         self._items = items
-        self._catalogue = catalogue
+        self._wanted = Wanted.of(catalogue.ids)
         self._known: _Known | None = None
 
     def all(self, version: int) -> Found:
@@ -82,7 +82,7 @@ class Listing:
         known = self._known
         if known is not None and known.version == version:
             return known
-        found = self._items.find(self._catalogue.ids, version)
+        found = self._items.find(self._wanted, version)
         if not len(found):
             raise FeatureStoreError("the online store has no items; run `shoprank materialize` first")
         known = self._known = _Known(version, Found(found.shelf, found.positions, []), int(found.at.max()))

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo import schema
+from feature_repo.pairs import AT, ENTRY, FACTS, facts_of
 from feature_repo.transforms import I64, ItemRows
+from server import wire
 from server.features import OnlineFeatures, StoredItems
 
 TRIES = 4
+BYTES_AN_ENTRY = 32
+"""Room for each item's entry; longer ones take from the room of shorter ones."""
 
 
 @dataclass(slots=True)
 class Shelf:
     """Rows of items in arrays with room for more. A row is never written over: readers may be at it.
 
-    version: of the store's items as of which `places` is right. places: of each item, its row. rows, at: see
-    `StoredItems`; the first `count` rows are in use. entries: of each row, the item's entry of a reply's `item_ids`.
+    version: of the store's items as of which `index` is right. rows: as in the store. facts: int64 (capacity, FACTS),
+    see `feature_repo.pairs`; an item's ENTRY says where its entry lies in `entries`, uint8, as bytes of a reply. index:
+    int64 (2^k, 2), a hash and a position in each slot, open addressing. count: rows in use. used: bytes of `entries`.
     """
 
     version: int
     rows: ItemRows
-    at: I64
-    places: dict[str, int] = field(default_factory=dict)
-    entries: list[bytes] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
+    facts: I64
+    index: I64
+    entries: npt.NDArray[np.uint8]
+    count: int = 0
+    used: int = 0
 
     @classmethod
     def empty(cls, capacity: int, version: int) -> Shelf:
@@ -39,29 +45,78 @@ class Shelf:
             times=np.empty((capacity, len(schema.ITEM_TIMES)), np.int64),
             keys=np.empty((capacity, len(schema.ITEM_KEYS)), np.int64),
         )
-        return cls(version, rows, np.empty(capacity, np.int64))
-
-    @property
-    def count(self) -> int:
-        """Rows in use."""
-        return len(self.ids)
+        slots = 1 << max(4, (2 * capacity).bit_length())
+        return cls(
+            version,
+            rows,
+            facts=np.empty((capacity, FACTS), np.int64),
+            index=np.full((slots, 2), wire.NOWHERE, np.int64),
+            entries=np.empty(capacity * BYTES_AN_ENTRY + wire.MAX_ID_BYTES, np.uint8),
+        )
 
     @property
     def capacity(self) -> int:
         """Rows there is room for."""
-        return len(self.at)
+        return len(self.facts)
 
-    def add(self, items: StoredItems) -> None:
-        """Put rows behind those there are. Places come last: who finds one finds its row."""
-        start = self.count
-        end = start + len(items)
+    def add(self, items: StoredItems) -> bool:
+        """Put rows behind those there are, the index last, so who finds one finds all; False where there is no room."""
+        texts = [wire.entry(item_id.encode()) for item_id in items.ids]
+        joined = b"".join(texts)
+        start, end = self.count, self.count + len(items)
+        if end > self.capacity or self.used + len(joined) > len(self.entries):
+            return False
         self.rows.numbers[start:end] = items.rows.numbers
         self.rows.times[start:end] = items.rows.times
         self.rows.keys[start:end] = items.rows.keys
-        self.at[start:end] = items.at
-        self.entries += map(entry, items.ids)
-        self.ids += items.ids
-        self.places.update(zip(items.ids, range(start, end), strict=True))
+        facts = facts_of(items.rows.numbers, items.rows.times, items.rows.keys, self.facts[start:end])
+        facts[:, AT] = items.at
+        facts[:, ENTRY] = wire.spans_of(texts) + (self.used << wire.OFFSET_BITS)
+        self.entries[self.used : self.used + len(joined)] = np.frombuffer(joined, np.uint8)
+        self.count, self.used = end, self.used + len(joined)
+        wire.put_in(start, end, self.index, self.facts, self.entries)
+        return True
+
+    def forget(self, items: Wanted) -> None:
+        """Find these items no more."""
+        buffer = np.frombuffer(items.buffer, np.uint8)
+        wire.take_out(buffer, items.spans, self.index, self.facts, self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Items that a request asks for, by their ids: those at `spans` (n,) of a buffer.
+
+    positions: int64 (n,), where they were found on a shelf when it was of `version`; None where nobody has looked.
+    """
+
+    buffer: bytes
+    spans: I64
+    shelf: Shelf | None = None
+    version: int = -1
+    positions: I64 | None = None
+
+    @classmethod
+    def of(cls, item_ids: Sequence[str]) -> Wanted:
+        """Items of these ids."""
+        texts = [item_id.encode() for item_id in item_ids]
+        return cls(b"".join(texts), wire.spans_of(texts))
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids as text."""
+        places = zip((self.spans >> wire.OFFSET_BITS).tolist(), (self.spans & wire.SIZE).tolist(), strict=True)
+        return [self.buffer[start : start + size].decode() for start, size in places]
+
+    def on(self, shelf: Shelf) -> I64:
+        """Positions (n,) of the items on a shelf; NOWHERE for those that are not there."""
+        positions = np.empty(len(self), np.int64)
+        buffer = np.frombuffer(self.buffer, np.uint8)
+        wire.look_up(buffer, self.spans, shelf.index, shelf.facts, shelf.entries, positions)
+        return positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +131,24 @@ class Found:
         return len(self.positions)
 
     @property
-    def ids(self) -> list[str]:
-        """The known items."""
-        return [self.shelf.ids[i] for i in self.positions.tolist()]
-
-    @property
     def at(self) -> I64:
         """When each known item's row was computed, (n,), seconds since 1970 UTC."""
-        return self.shelf.at.take(self.positions)
+        at: I64 = self.shelf.facts[self.positions, AT]
+        return at
+
+    @property
+    def ids(self) -> list[str]:
+        """The known items."""
+        places = self.shelf.facts[self.positions, ENTRY]
+        out = []
+        for offset, size in zip((places >> wire.OFFSET_BITS).tolist(), (places & wire.SIZE).tolist(), strict=True):
+            head = 2 if size < 130 else 3
+            out.append(self.shelf.entries[offset + head : offset + size].tobytes().decode())
+        return out
 
     def take(self, index: npt.NDArray[np.intp]) -> Found:
         """Those at `index`, in that order."""
         return Found(self.shelf, self.positions.take(index), [])
-
-    def entries(self) -> bytes:
-        """The known items as the field `item_ids` of a reply."""
-        entries = self.shelf.entries
-        return b"".join([entries[i] for i in self.positions.tolist()])
 
 
 class Items:
@@ -106,64 +162,59 @@ class Items:
         self._features = features
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._shelf = Shelf.empty(capacity, features.items_version())
+        self.shelf = Shelf.empty(capacity, features.items_version())
 
-    def find(self, item_ids: Sequence[str], version: int) -> Found:
+    def find(self, wanted: Wanted, version: int) -> Found:
         """The items' rows, no older than `version` of the store's items, which the caller has just learned."""
+        shelf = self.shelf
+        if wanted.positions is not None and wanted.shelf is shelf and wanted.version == version == shelf.version:
+            return Found(shelf, wanted.positions, [])
         for _ in range(TRIES):
             shelf = self._at(version)
-            places = list(map(shelf.places.get, item_ids))
-            if None not in places:
-                return Found(shelf, np.array(places, np.int64), [])
-            stored = self._features.items([i for i, place in zip(item_ids, places, strict=True) if place is None])
+            positions = wanted.on(shelf)
+            if not (missing := np.flatnonzero(positions < 0)).size:
+                return Found(shelf, positions, [])
+            ids = wanted.ids
+            stored = self._features.items([ids[i] for i in missing.tolist()])
             if self._keep(shelf, version, stored):
-                known = [place for i in item_ids if (place := shelf.places.get(i)) is not None]
-                if len(known) + len(stored.unknown) == len(item_ids):
-                    return Found(shelf, np.array(known, np.int64), stored.unknown)
+                positions = wanted.on(shelf)
+                if int((positions < 0).sum()) == len(stored.unknown):
+                    return Found(shelf, positions[positions >= 0], stored.unknown)
             version = self._features.items_version()
-        return self._apart(item_ids)  # items are written faster than they can be kept
+        return self._apart(wanted.ids)  # items are written faster than they can be kept
 
     def _at(self, version: int) -> Shelf:
         """The shelf, without what was written up to `version`."""
-        shelf = self._shelf
+        shelf = self.shelf
         if shelf.version == version:
             return shelf
         with self._lock:
-            shelf = self._shelf
+            shelf = self.shelf
             if shelf.version < version:
                 now, written = self._features.items_changed(shelf.version)
                 if written is None:
-                    shelf = self._shelf = Shelf.empty(self._capacity, now)
+                    shelf = self.shelf = Shelf.empty(self._capacity, now)
                 else:
-                    for item_id in written:
-                        shelf.places.pop(item_id, None)
+                    shelf.forget(Wanted.of(written))
                     shelf.version = now
-            elif shelf.version > version and self._features.items_version() < shelf.version:
+            elif shelf.version > version and (now := self._features.items_version()) < shelf.version:
                 # The store has lost what it had, or is another.
-                shelf = self._shelf = Shelf.empty(self._capacity, self._features.items_version())
+                shelf = self.shelf = Shelf.empty(self._capacity, now)
         return shelf
 
     def _keep(self, shelf: Shelf, version: int, stored: StoredItems) -> bool:
         """Put rows on the shelf that were read when it was of `version`, if it still is; whether that was so."""
         with self._lock:
-            if self._shelf is not shelf or shelf.version != version:
+            if self.shelf is not shelf or shelf.version != version:
                 return False
-            if shelf.count + len(stored) > shelf.capacity:
-                self._shelf = Shelf.empty(self._capacity, version)
+            if not shelf.add(stored):
+                self.shelf = Shelf.empty(self._capacity, version)
                 return False
-            shelf.add(stored)
             return True
 
     def _apart(self, item_ids: Sequence[str]) -> Found:
         """The items' rows on a shelf of their own, for one request."""
         stored = self._features.items(item_ids)
-        shelf = Shelf.empty(len(stored), 0)
+        shelf = Shelf.empty(len(stored) * wire.MAX_ID_BYTES // BYTES_AN_ENTRY, 0)
         shelf.add(stored)
         return Found(shelf, np.arange(len(stored)), stored.unknown)
-
-
-def entry(item_id: str) -> bytes:
-    """The id as an entry of the field `item_ids`, number 1, of a reply."""
-    text = item_id.encode()
-    size = len(text)
-    return b"\x0a" + (bytes((size,)) if size < 128 else bytes((size & 127 | 128, size >> 7))) + text

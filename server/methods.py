@@ -37,7 +37,8 @@ class Stage(Protocol):
 def register(server: grpc.Server, service: ServiceDescriptor, servicer: Any, stages: Sequence[Stage]) -> None:
     """Serve every method of the service by the servicer's method of that name, inside the stages, the first outermost.
 
-    A servicer may return a reply as the bytes it would serialize to.
+    A servicer may return a reply as the bytes it would serialize to; of the methods it names in `raw`, it is given
+    requests as the bytes that came.
     """
     handlers = {name: _handler(descriptor, servicer, stages) for name, descriptor in service.methods_by_name.items()}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
@@ -69,10 +70,12 @@ def _handler(descriptor: MethodDescriptor, servicer: Any, stages: Sequence[Stage
     behaviour: Behaviour = getattr(servicer, method.name)
     for stage in reversed(stages):
         behaviour = stage(method, behaviour)
+    raw: frozenset[str] = getattr(servicer, "raw", frozenset())
+    parse = message_factory.GetMessageClass(descriptor.input_type).FromString
     make: Any = _HANDLERS[method.client_streams, method.server_streams]
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         behaviour,
-        request_deserializer=message_factory.GetMessageClass(descriptor.input_type).FromString,
+        request_deserializer=None if method.name in raw else parse,
         response_serializer=_serialized,
     )
     return handler

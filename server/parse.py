@@ -6,18 +6,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from server import wire
+from server.items import Shelf, Wanted
 from shoprank.errors import FieldViolation, InvalidRequest
 from shoprank.v1.catalog_pb2 import GetItemsRequest
 from shoprank.v1.ranking_pb2 import RankItemsRequest, RequestContext, ScoreItemsRequest
 
 MAX_ID_BYTES = 256
-SURE = MAX_ID_BYTES // 4
-"""Characters that cannot be too many bytes, whatever they are."""
 MAX_CHANNEL_BYTES = 64
 CATALOGUE_TOP_K = 100
 FIRST, LAST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1970, 9999))
 SHOWN = 80
+ITEM_IDS = 2
+"""Number of the field `item_ids` in the requests that have one."""
+
+M = TypeVar("M", ScoreItemsRequest, RankItemsRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +33,16 @@ class ScoreQuery:
     """Whom and what to score; `time` is seconds since 1970 UTC, None for the server's clock."""
 
     user_id: str
-    item_ids: tuple[str, ...]
+    items: Wanted
     time: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class RankQuery:
-    """Whom and what to rank; no item_ids means the whole catalogue, no top_k all of those given."""
+    """Whom and what to rank; no items means the whole catalogue, no top_k all of those given."""
 
     user_id: str
-    item_ids: tuple[str, ...]
+    items: Wanted
     top_k: int | None
     temperature: float
     time: int | None
@@ -56,19 +64,18 @@ class _Violations:
         elif size > MAX_ID_BYTES:
             self.add(name, f"has {size} bytes, at most {MAX_ID_BYTES} are allowed: {shown(value)}")
 
-    def items(self, item_ids: Sequence[str], limit: int) -> None:
+    def items(self, item_ids: Sequence[str], limit: int) -> Wanted:
+        wanted = Wanted.of(item_ids)
         if len(item_ids) > limit:
             self.add("item_ids", f"has {len(item_ids)} entries, at most {limit} are allowed")
-            return
-        distinct = set(item_ids)
-        if len(distinct) == len(item_ids) and "" not in distinct and max(map(len, item_ids), default=0) <= SURE:
-            return
+            return wanted
         seen: dict[str, int] = {}
         for i, item_id in enumerate(item_ids):
             self.identifier(f"item_ids[{i}]", item_id)
             first = seen.setdefault(item_id, i)
             if first != i and item_id:
                 self.add(f"item_ids[{i}]", f"repeats item_ids[{first}]: {shown(item_id)}")
+        return wanted
 
     def time(self, context: RequestContext) -> int | None:
         """The request's time, None where it is unset."""
@@ -91,38 +98,68 @@ def shown(value: str) -> str:
     return repr(value if start == value else start + "…")
 
 
-def score_query(request: ScoreItemsRequest, max_candidates: int) -> ScoreQuery:
-    """Raises InvalidRequest naming every bad field."""
+def score_query(request: bytes, max_candidates: int, shelf: Shelf) -> ScoreQuery:
+    """The query of a ScoreItemsRequest. Raises InvalidRequest naming every bad field."""
+    rest, items = _taken_apart(request, ScoreItemsRequest, max_candidates, shelf)
+    return checked_score(rest, max_candidates, items)
+
+
+def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted | None = None) -> ScoreQuery:
+    """As `score_query`, of a message; `items`: its item_ids, where they were taken out of it."""
     bad = _Violations()
     bad.identifier("user_id", request.user_id)
-    item_ids = tuple(request.item_ids)
-    if not item_ids:
+    items = bad.items(request.item_ids, max_candidates) if items is None else items
+    if not len(items):
         bad.add("item_ids", "is empty")
-    bad.items(item_ids, max_candidates)
     time = bad.time(request.context)
     bad.refuse()
-    return ScoreQuery(request.user_id, item_ids, time)
+    return ScoreQuery(request.user_id, items, time)
 
 
-def rank_query(request: RankItemsRequest, max_candidates: int) -> RankQuery:
-    """Raises InvalidRequest naming every bad field."""
+def rank_query(request: bytes, max_candidates: int, shelf: Shelf) -> RankQuery:
+    """The query of a RankItemsRequest. Raises InvalidRequest naming every bad field."""
+    rest, items = _taken_apart(request, RankItemsRequest, max_candidates, shelf)
+    return checked_rank(rest, max_candidates, items)
+
+
+def checked_rank(request: RankItemsRequest, max_candidates: int, items: Wanted | None = None) -> RankQuery:
+    """As `rank_query`, of a message; `items`: its item_ids, where they were taken out of it."""
     bad = _Violations()
     bad.identifier("user_id", request.user_id)
-    item_ids = tuple(request.item_ids)
-    bad.items(item_ids, max_candidates)
+    items = bad.items(request.item_ids, max_candidates) if items is None else items
+    count = len(items)
     top_k = request.top_k if request.HasField("top_k") else None
     if top_k is not None:
-        limit, what = (len(item_ids), "the number of candidates") if item_ids else (max_candidates, "the most allowed")
+        limit, what = (count, "the number of candidates") if count else (max_candidates, "the most allowed")
         if not 1 <= top_k <= limit:
             bad.add("top_k", f"is not between 1 and {limit}, {what}: {top_k}")
-    elif not item_ids:
+    elif not count:
         top_k = CATALOGUE_TOP_K
     temperature = request.temperature if request.HasField("temperature") else 1.0
     if not (math.isfinite(temperature) and temperature > 0):
         bad.add("temperature", f"is not a finite number above 0: {temperature}")
     time = bad.time(request.context)
     bad.refuse()
-    return RankQuery(request.user_id, item_ids, top_k, temperature, time)
+    return RankQuery(request.user_id, items, top_k, temperature, time)
+
+
+def _taken_apart(request: bytes, kind: type[M], max_candidates: int, shelf: Shelf) -> tuple[M, Wanted | None]:
+    """The message without its item_ids, and those; where they are odd in any way, the message with them, and None.
+
+    Raises InvalidRequest where the bytes are no such message.
+    """
+    most, version = wire.most_ids(request), shelf.version
+    positions, spans, rest = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(len(request), np.uint8)
+    buffer, sizes = np.frombuffer(request, np.uint8), np.empty(2, np.int64)
+    count = wire.split(buffer, ITEM_IDS, shelf.index, shelf.facts, shelf.entries, positions, spans, rest, sizes)
+    try:
+        if count < 0 or count > max_candidates:
+            return kind.FromString(request), None
+        left = kind.FromString(rest[: sizes[1]].tobytes())
+    except DecodeError as error:
+        raise InvalidRequest([FieldViolation("request", f"is no {kind.DESCRIPTOR.full_name}: {error}")]) from error
+    found = None if sizes[0] else positions[:count]
+    return left, Wanted(request, spans[:count], shelf, version, found)
 
 
 def items_query(request: GetItemsRequest, max_items: int) -> tuple[str, ...]:

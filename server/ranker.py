@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+import numpy.typing as npt
 
+from feature_repo.pairs import oldest
 from server.call import Call
 from server.catalogue import Listing
 from server.features import OnlineFeatures
-from server.items import Found, Items
+from server.items import Found, Items, Wanted
 from server.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
-from server.scoring import best, softmax
+from server.scoring import best
 from server.towers import Asked
 from server.users import StoredUser
 from shoprank.bundle import Manifest
@@ -57,17 +59,16 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best k of n known candidates, best first: softmax and purchase probabilities, logits, float32 (k,) each.
+    """The best k of n known candidates.
 
-    items: the k. unknown: candidates that the store does not have. candidates: n.
+    items: the n. chosen: int64 (k,), which of them, best first. purchase_probabilities, logits: float32 (n,).
     """
 
     items: Found
-    probabilities: F32
+    chosen: npt.NDArray[np.intp]
     purchase_probabilities: F32
     logits: F32
-    unknown: list[str]
-    candidates: int
+    temperature: float
     status: Status
     time: int
     by: Manifest
@@ -90,14 +91,14 @@ class Ranker:
     ) -> None:
         self._model_of = model_of
         self._features = features
-        self._items = items
+        self.items = items
         self._listing = listing
         self._clock = clock
 
     def score(self, query: ScoreQuery, call: Call) -> Scores:
         """Purchase probability of each known item, in the order given."""
         model = self._model_of(query.user_id)
-        user, asked = self._look_up(query.user_id, query.item_ids, query.time)
+        user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         probabilities, logits = _score(model, asked)
         call.mark("inference")
@@ -106,7 +107,7 @@ class Ranker:
     def rank(self, query: RankQuery, call: Call) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
         model = self._model_of(query.user_id)
-        user, asked = self._look_up(query.user_id, query.item_ids, query.time)
+        user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         purchase, logits = _score(model, asked)
         ranking = ranked(query, asked, purchase, logits, self._status(user, asked), model.manifest)
@@ -118,7 +119,7 @@ class Ranker:
         models = [self._model_of(query.user_id) for query in queries]
         users, version = self._features.users([query.user_id for query in queries])
         found = [
-            Asked(user.row, self._found(query.item_ids, version), self._time(query.time, version))
+            Asked(user.row, self._found(query.items, version), self._time(query.time, version))
             for user, query in zip(users, queries, strict=True)
         ]
         call.mark("features")
@@ -132,30 +133,29 @@ class Ranker:
         call.mark("inference")
         return [rankings[i] for i in range(len(queries))]
 
-    def _look_up(self, user_id: str, item_ids: Sequence[str], time: int | None) -> tuple[StoredUser, Asked]:
+    def _look_up(self, user_id: str, items: Wanted, time: int | None) -> tuple[StoredUser, Asked]:
         (user,), version = self._features.users((user_id,))
-        return user, Asked(user.row, self._found(item_ids, version), self._time(time, version))
+        return user, Asked(user.row, self._found(items, version), self._time(time, version))
 
-    def _found(self, item_ids: Sequence[str], version: int) -> Found:
-        return self._items.find(item_ids, version) if item_ids else self._listing.all(version)
+    def _found(self, items: Wanted, version: int) -> Found:
+        return self.items.find(items, version) if len(items) else self._listing.all(version)
 
     def _time(self, time: int | None, version: int) -> int:
         return self._clock(version) if time is None else time
 
     def _status(self, user: StoredUser, asked: Asked) -> Status:
         ttl, time, count = self._features.ttl, asked.time, len(asked.items)
-        oldest, stale = None, 0
+        age, stale = None, 0
         if count:
-            at = asked.items.at
-            oldest = time - int(at.min())
-            stale = int((time - at > ttl).sum()) if oldest > ttl else 0
+            age = time - oldest(asked.items.shelf.facts, asked.items.positions)
+            stale = int((time - asked.items.at > ttl).sum()) if age > ttl else 0
         return Status(
             user=State.MISSING if user.at is None else State.STALE if time - user.at > ttl else State.FOUND,
             user_age=None if user.at is None else max(0, time - user.at),
             items_found=count - stale,
             items_missing=len(asked.items.unknown),
             items_stale=stale,
-            items_age=None if oldest is None else max(0, oldest),
+            items_age=None if age is None else max(0, age),
         )
 
 
@@ -163,18 +163,7 @@ def ranked(query: RankQuery, asked: Asked, purchase: F32, logits: F32, status: S
     """The ranking of scored items: purchase probabilities and logits float32 (n,), in the order of `asked.items`."""
     count = len(asked.items)
     chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
-    softmaxed = softmax(logits, query.temperature) if count else logits
-    return Ranking(
-        items=asked.items.take(chosen),
-        probabilities=softmaxed[chosen],
-        purchase_probabilities=purchase[chosen],
-        logits=logits[chosen],
-        unknown=asked.items.unknown,
-        candidates=count,
-        status=status,
-        time=asked.time,
-        by=by,
-    )
+    return Ranking(asked.items, chosen, purchase, logits, query.temperature, status, asked.time, by)
 
 
 def _score(model: Model, asked: Asked) -> tuple[F32, F32]:

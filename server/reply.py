@@ -6,14 +6,18 @@ fields may come in any order (https://protobuf.dev/programming-guides/encoding/#
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.items import Found
 from server.ranker import Ranking, Scores, State, Status
+from server.wire import entries_of, softmax_of
 from shoprank.v1 import ranking_pb2 as pb
 
 STATES = {
@@ -30,29 +34,38 @@ def scored(scores: Scores) -> bytes:
         feature_status=_status(scores.status),
         served_by=_served_by(scores.by.model, scores.by.version, scores.by.feature_service, scores.time),
     )
-    columns = (scores.probabilities, scores.logits)
-    return b"".join((scores.items.entries(), *_packed(columns), rest.SerializeToString()))
+    chosen = np.arange(len(scores.items))
+    return _joined(scores.items, chosen, (scores.probabilities, scores.logits), rest)
 
 
 def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
     rest = pb.RankItemsResponse(
-        unknown_item_ids=ranking.unknown,
-        candidate_count=ranking.candidates,
+        unknown_item_ids=ranking.items.unknown,
+        candidate_count=len(ranking.items),
         feature_status=_status(ranking.status),
         served_by=_served_by(ranking.by.model, ranking.by.version, ranking.by.feature_service, ranking.time),
     )
-    columns = (ranking.probabilities, ranking.purchase_probabilities, ranking.logits)
-    return b"".join((ranking.items.entries(), *_packed(columns), rest.SerializeToString()))
+    chosen = ranking.chosen
+    columns = (
+        softmax_of(ranking.logits, chosen, ranking.temperature),
+        ranking.purchase_probabilities.take(chosen),
+        ranking.logits.take(chosen),
+    )
+    return _joined(ranking.items, chosen, columns, rest)
 
 
-def _packed(columns: tuple[npt.NDArray[np.float32], ...]) -> list[bytes]:
-    """The columns as packed fields of floats, numbered from 2."""
-    parts: list[bytes] = []
+def _joined(
+    items: Found, chosen: npt.NDArray[np.intp], columns: Sequence[npt.NDArray[np.float32]], rest: Message
+) -> bytes:
+    """A reply: ids of the chosen items, the columns as packed fields of floats numbered from 2, and the rest."""
+    if not len(chosen):
+        return rest.SerializeToString()
+    shelf = items.shelf
+    parts = [entries_of(chosen, items.positions, shelf.facts, shelf.entries)]
     for number, column in enumerate(columns, 2):
-        if len(column):
-            parts += (_head(number, 4 * len(column)), column.tobytes())
-    return parts
+        parts += (_head(number, 4 * len(column)), column)
+    return b"".join((*parts, rest.SerializeToString()))
 
 
 @lru_cache(maxsize=16_384)

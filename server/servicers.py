@@ -8,25 +8,27 @@ from server import parse, reply
 from server.call import current
 from server.catalogue import Catalogue
 from server.ranker import Ranker
-from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2
+from shoprank.v1 import catalog_pb2, catalog_pb2_grpc
 
 
 class Ranking:
-    """`shoprank.v1.RankingService`, its replies as bytes."""
+    """`shoprank.v1.RankingService`, on bytes."""
+
+    raw = frozenset({"ScoreItems", "RankItems"})
 
     def __init__(self, ranker: Ranker, max_candidates: int) -> None:
         self._ranker = ranker
         self._max_candidates = max_candidates
 
-    def ScoreItems(self, request: ranking_pb2.ScoreItemsRequest, context: grpc.ServicerContext) -> bytes:
+    def ScoreItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
-        query = parse.score_query(request, self._max_candidates)
+        query = parse.score_query(request, self._max_candidates, self._ranker.items.shelf)
         call.mark("parse")
         return reply.scored(self._ranker.score(query, call))
 
-    def RankItems(self, request: ranking_pb2.RankItemsRequest, context: grpc.ServicerContext) -> bytes:
+    def RankItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
-        query = parse.rank_query(request, self._max_candidates)
+        query = parse.rank_query(request, self._max_candidates, self._ranker.items.shelf)
         call.mark("parse")
         return reply.ranked(self._ranker.rank(query, call))
 

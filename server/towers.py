@@ -11,11 +11,12 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from feature_repo.schema import OF_ITEM, OF_PAIR, OF_USER
-from feature_repo.transforms import I64, ModelInput, UserRow, context_features, pair_features
+from feature_repo.transforms import I64, ModelInput, UserRow, context_features, pair_features_of
 from server.items import Found, Shelf
 
 F32 = npt.NDArray[np.float32]
 OUTPUTS = ["probability", "logit"]
+_USER_WIDTH = len(OF_USER.numeric)
 NO_OWNERS = np.zeros(8_192, np.int64)
 
 
@@ -48,12 +49,15 @@ class Towers:
 
     def score(self, asked: Asked) -> tuple[F32, F32]:
         """Calibrated probabilities and log-odds, float32 (n,) each, of one user's items."""
-        user, items, time = asked.user, asked.items, asked.time
+        user, items = asked.user, asked.items
+        numbers = np.empty((1, _USER_WIDTH), np.float32)
+        numbers[0, : len(user.numbers)] = user.numbers
+        numbers[0, len(user.numbers) :] = context_features(asked.time)
         feeds = {
-            "user_numeric": np.concatenate((user.numbers, context_features(time)))[None],
+            "user_numeric": numbers,
             "user_categorical": user.keys[None],
             "owner": NO_OWNERS[: len(items)] if len(items) <= len(NO_OWNERS) else np.zeros(len(items), np.int64),
-            "pair": pair_features(user, items.shelf.rows, time, items.positions),
+            "pair": pair_features_of(user, items.shelf.facts, items.positions, asked.time),
             "share": self.shares(items.shelf, items.positions),
         }
         probability, logit = self._pair.run(OUTPUTS, feeds)
@@ -62,14 +66,14 @@ class Towers:
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
         """As `score`, of several users' items one behind the other, in one run of the graph."""
         counts = [len(one.items) for one in asked]
+        numbers = [np.concatenate((one.user.numbers, context_features(one.time))) for one in asked]
+        pairs = [pair_features_of(a.user, a.items.shelf.facts, a.items.positions, a.time) for a in asked]
         feeds = {
-            "user_numeric": np.stack([np.concatenate((a.user.numbers, context_features(a.time))) for a in asked]),
-            "user_categorical": np.stack([a.user.keys for a in asked]),
+            "user_numeric": np.stack(numbers),
+            "user_categorical": np.stack([one.user.keys for one in asked]),
             "owner": np.repeat(np.arange(len(asked)), counts),
-            "pair": np.concatenate(
-                [pair_features(a.user, a.items.shelf.rows, a.time, a.items.positions) for a in asked]
-            ),
-            "share": np.concatenate([self.shares(a.items.shelf, a.items.positions) for a in asked]),
+            "pair": np.concatenate(pairs),
+            "share": np.concatenate([self.shares(one.items.shelf, one.items.positions) for one in asked]),
         }
         probability, logit = self._pair.run(OUTPUTS, feeds)
         return probability, logit

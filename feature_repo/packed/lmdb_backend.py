@@ -68,8 +68,12 @@ class LmdbBackend:
     def _get(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
         if (env := self._environment(table)) is None:
             return [None] * len(keys)
-        with self._translated(table), env.begin() as txn:
-            return list(map(txn.get, keys))
+        try:
+            with env.begin() as txn:
+                return list(map(txn.get, keys))
+        except (lmdb.Error, OSError) as error:
+            with self._translated(table):
+                raise error
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
         """See `Backend.put`; one transaction, so a failure leaves everything as it was."""

@@ -7,7 +7,7 @@ import math
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from server.parse import CATALOGUE_TOP_K, items_query, rank_query, score_query
+from server.parse import CATALOGUE_TOP_K, checked_rank, checked_score, items_query
 from shoprank.errors import InvalidRequest
 from shoprank.v1.catalog_pb2 import GetItemsRequest
 from shoprank.v1.ranking_pb2 import RankItemsRequest, RequestContext, ScoreItemsRequest
@@ -28,7 +28,7 @@ def test_every_bad_field_is_named_at_once() -> None:
         context=RequestContext(channel="x" * 65, time=Timestamp(seconds=-1)),
     )
     with pytest.raises(InvalidRequest) as error:
-        rank_query(request, LIMIT)
+        checked_rank(request, LIMIT)
     assert fields(error) == [
         "user_id", "item_ids[1]", "item_ids[2]", "top_k", "temperature", "context.channel", "context.time"
     ]  # fmt: skip
@@ -38,41 +38,41 @@ def test_every_bad_field_is_named_at_once() -> None:
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, -math.inf])
 def test_temperature_is_finite_and_above_zero(temperature: float) -> None:
     with pytest.raises(InvalidRequest) as error:
-        rank_query(RankItemsRequest(user_id="u", item_ids=["a"], temperature=temperature), LIMIT)
+        checked_rank(RankItemsRequest(user_id="u", item_ids=["a"], temperature=temperature), LIMIT)
     assert fields(error) == ["temperature"]
 
 
 @pytest.mark.parametrize(("candidates", "top_k"), [(3, 0), (3, 4), (3, -1), (0, 0), (0, LIMIT + 1)])
 def test_top_k_lies_within_the_candidates(candidates: int, top_k: int) -> None:
     with pytest.raises(InvalidRequest) as error:
-        rank_query(RankItemsRequest(user_id="u", item_ids=map(str, range(candidates)), top_k=top_k), LIMIT)
+        checked_rank(RankItemsRequest(user_id="u", item_ids=map(str, range(candidates)), top_k=top_k), LIMIT)
     assert fields(error) == ["top_k"]
 
 
 @pytest.mark.parametrize("count", [1, LIMIT])
 def test_up_to_the_limit_of_candidates_is_taken(count: int) -> None:
-    assert len(score_query(ScoreItemsRequest(user_id="u", item_ids=map(str, range(count))), LIMIT).item_ids) == count
+    assert len(checked_score(ScoreItemsRequest(user_id="u", item_ids=map(str, range(count))), LIMIT).items) == count
 
 
 def test_too_many_candidates_are_refused_with_their_number() -> None:
     with pytest.raises(InvalidRequest, match=r"item_ids has 5001 entries, at most 5000"):
-        score_query(ScoreItemsRequest(user_id="u", item_ids=map(str, range(LIMIT + 1))), LIMIT)
+        checked_score(ScoreItemsRequest(user_id="u", item_ids=map(str, range(LIMIT + 1))), LIMIT)
 
 
 def test_scoring_nothing_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="item_ids is empty"):
-        score_query(ScoreItemsRequest(user_id="u"), LIMIT)
+        checked_score(ScoreItemsRequest(user_id="u"), LIMIT)
 
 
 def test_an_id_of_more_than_256_bytes_is_refused_though_it_has_fewer_characters() -> None:
     with pytest.raises(InvalidRequest, match=r"item_ids\[0\] has 258 bytes"):
-        score_query(ScoreItemsRequest(user_id="u", item_ids=["é" * 129]), LIMIT)
-    assert score_query(ScoreItemsRequest(user_id="é" * 128, item_ids=["é" * 128]), LIMIT)
+        checked_score(ScoreItemsRequest(user_id="u", item_ids=["é" * 129]), LIMIT)
+    assert checked_score(ScoreItemsRequest(user_id="é" * 128, item_ids=["é" * 128]), LIMIT)
 
 
 def test_no_candidates_means_the_catalogue_and_its_default_top_k() -> None:
-    query = rank_query(RankItemsRequest(user_id="u"), LIMIT)
-    assert (query.item_ids, query.top_k, query.temperature, query.time) == ((), CATALOGUE_TOP_K, 1.0, None)
+    query = checked_rank(RankItemsRequest(user_id="u"), LIMIT)
+    assert (query.items.ids, query.top_k, query.temperature, query.time) == ([], CATALOGUE_TOP_K, 1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_no_candidates_means_the_catalogue_and_its_default_top_k() -> None:
 )
 def test_a_time_outside_1970_to_9999_is_refused(time: Timestamp) -> None:
     with pytest.raises(InvalidRequest, match=r"context\.time"):
-        score_query(ScoreItemsRequest(user_id="u", item_ids=["a"], context=RequestContext(time=time)), LIMIT)
+        checked_score(ScoreItemsRequest(user_id="u", item_ids=["a"], context=RequestContext(time=time)), LIMIT)
 
 
 def test_items_may_repeat_where_nothing_is_ranked() -> None:

@@ -48,7 +48,7 @@ def ask_everything(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     rank = running.ranker.rank
 
     def raising(error: Exception) -> Any:
-        def fail(query: Any) -> Any:
+        def fail(query: Any, *more: Any) -> Any:
             logging.getLogger("some.library").debug("asked for %r", query)
             raise error
 

@@ -66,7 +66,9 @@ class Audit:
     @contextmanager
     def recorded(self, method: Method, principal: str, request: Any, context: grpc.ServicerContext) -> Iterator[None]:
         """Write down the call that is made inside, with the code it ended with."""
-        asked = self.summary(request) if isinstance(request, Message) else "a stream"
+        message = method.message(request)
+        unread = "a stream" if method.client_streams else "no message"
+        asked = unread if message is None else self.summary(message)
         try:
             yield
         except GeneratorExit:

@@ -26,6 +26,7 @@ LONG = 6
 class _Answering:
     """A request being answered, and what to call its users by."""
 
+    method: Method
     request: Any
     pseudonyms: Pseudonyms
 
@@ -48,13 +49,13 @@ class Redaction:
 
         def noted(requests: Iterator[Any]) -> Iterator[Any]:
             for request in requests:
-                _answering.set(_Answering(request, self._pseudonyms))
+                _answering.set(_Answering(method, request, self._pseudonyms))
                 yield request
 
         def begin(request: Any) -> Any:
             if method.client_streams:
                 return noted(request)
-            _answering.set(_Answering(request, self._pseudonyms))
+            _answering.set(_Answering(method, request, self._pseudonyms))
             return request
 
         def unary(request: Any, context: grpc.ServicerContext) -> Any:
@@ -84,9 +85,10 @@ def user_ids(message: Message) -> set[str]:
 def redacted(text: str) -> str:
     """The text with the user ids of the call this thread answers as pseudonyms; the text itself outside a call."""
     answering = _answering.get()
-    if answering is None or not isinstance(answering.request, Message):
+    message = answering.method.message(answering.request) if answering else None
+    if answering is None or message is None:
         return text
-    for user_id in sorted(user_ids(answering.request), key=len, reverse=True):
+    for user_id in sorted(user_ids(message), key=len, reverse=True):
         pattern = "|".join(sorted(map(re.escape, _written(user_id)), key=len, reverse=True))
         if len(user_id) < LONG:
             pattern = f"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 
 from server.app import Running
 from server.methods import Method
@@ -20,7 +21,7 @@ def registered(running: Running) -> set[Method]:
     for handler in running._server._state.generic_handlers:  # type: ignore[attr-defined]  # gRPC has no other way
         for path, method in handler._method_handlers.items():
             service, _, name = path.lstrip("/").partition("/")
-            found.add(Method(path, service, name, method.request_streaming, method.response_streaming))
+            found.add(Method(path, service, name, method.request_streaming, method.response_streaming, Message))
     return found
 
 

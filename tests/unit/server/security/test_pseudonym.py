@@ -16,7 +16,7 @@ from server.security.settings import Security
 from shoprank.errors import UserError
 from shoprank.v1.ranking_pb2 import RankItemsRequest
 
-UNARY = Method("/s.S/M", "s.S", "M", False, False)
+UNARY = Method("/s.S/M", "s.S", "M", False, False, RankItemsRequest)
 NAMES = Pseudonyms(b"k" * 32)
 
 
@@ -38,25 +38,26 @@ def test_the_key_comes_from_a_file_or_is_made_at_the_start(tmp_path: Path) -> No
             pseudonyms(Security(pseudonym_key=file))
 
 
-def answering(user_id: str, log: Any) -> None:
-    """Run `log` as part of answering a call of the user."""
-    Redaction(NAMES)(UNARY, lambda request, context: log())(
-        RankItemsRequest(user_id=user_id), cast(grpc.ServicerContext, None)
-    )
+def answering(user_id: str, log: Any, raw: bool = False) -> None:
+    """Run `log` as part of answering a call of the user, whose request came as a message or as bytes."""
+    request = RankItemsRequest(user_id=user_id)
+    asked = request.SerializeToString() if raw else request
+    Redaction(NAMES)(UNARY, lambda request, context: log())(asked, cast(grpc.ServicerContext, None))
 
 
 LOGGED = ["alice@shop.test", "1", "u1", "a b", "naïve", 'quo"te', "line\nend", "back\\slash", "-x-"]
 
 
+@pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("user_id", LOGGED)
 @pytest.mark.parametrize(
     "say",
     [str, repr, ascii, lambda u: repr(u.encode()), lambda u: f"user:{u};", lambda u: f"[{u}]", lambda u: {"k": u}],
 )
 def test_a_user_id_is_hidden_in_whatever_is_logged_during_its_call(
-    user_id: str, say: Any, caplog: pytest.LogCaptureFixture
+    user_id: str, say: Any, raw: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answering(user_id, lambda: logging.getLogger("other.library").warning("of %s", say(user_id)))
+    answering(user_id, lambda: logging.getLogger("other.library").warning("of %s", say(user_id)), raw)
     (message,) = caplog.messages
     assert NAMES.of(user_id) in message
     assert str(say(user_id)) not in message.replace(NAMES.of(user_id), "")

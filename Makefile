@@ -36,6 +36,10 @@ test: install ## Run the tests
 lint: install ## Check style (ruff) and types (mypy, strict)
 	$(RUN) lint
 
+.PHONY: audit
+audit: install ## Check pins, hashes and licences of all dependencies
+	$(RUN) audit
+
 .PHONY: data
 data: install ## Ingest and clean the events, and write the weekly features
 	$(RUN) ingest --source $(SOURCE) --data $(DATA)
@@ -75,6 +79,10 @@ bench-demo: install ## Measure time and memory of the demo, from nothing and aga
 .PHONY: bench-features
 bench-features: install ## Measure the online store beside Feast's own; needs redis-server
 	$(RUN) bench features
+
+.PHONY: bench-security
+bench-security: install ## Measure what authentication adds to a call
+	$(RUN) bench security
 
 .PHONY: bench-ingest
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events

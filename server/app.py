@@ -13,7 +13,7 @@ from types import FrameType
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import applied_store
@@ -24,6 +24,11 @@ from server.items import Items
 from server.methods import Stage, register
 from server.model import load
 from server.ranker import Ranker
+from server.security.exposure import refuse_exposed
+from server.security.guard import guard
+from server.security.pseudonym import pseudonyms
+from server.security.redaction import Redaction
+from server.security.tls import server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from shoprank import bundle
@@ -63,8 +68,9 @@ def start(settings: Settings) -> Running:
 
     Raises BundleError, FeatureStoreError or UserError where something is not in place, the port is taken included.
     """
+    refuse_exposed(settings.host, settings.security)
     server = _server(settings.threads)
-    port = listen(server, settings.host, settings.port)
+    port = listen(server, settings.host, settings.port, server_credentials(settings.security))
     paths = DataPaths(settings.data, settings.redis)
     model = load(bundle.current(settings.model_repository, settings.model), settings.model_threads)
     features = OnlineFeatures(applied_store(paths))
@@ -101,7 +107,7 @@ def _server(threads: int) -> grpc.Server:
 
 
 def _register(server: grpc.Server, settings: Settings, ranker: Ranker, catalogue: Catalogue) -> health.HealthServicer:
-    stages: list[Stage] = [translated]
+    stages = _stages(settings)
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
@@ -109,13 +115,27 @@ def _register(server: grpc.Server, settings: Settings, ranker: Ranker, catalogue
         register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    described = reflection.ReflectionServicer((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME))
+    register(server, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], described, stages)
     return health_servicer
 
 
-def listen(server: grpc.Server, host: str, port: int) -> int:
-    """Listen on the address and return the port. Raises UserError where it cannot be had."""
+def _stages(settings: Settings) -> list[Stage]:
+    """What every call passes, outermost first."""
+    if settings.security.log_user_ids:
+        return [translated, guard(settings.security, None)]
+    names = pseudonyms(settings.security)
+    return [Redaction(names), translated, guard(settings.security, names)]
+
+
+def listen(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Listen on the address, with TLS where credentials are given, and return the port.
+
+    Raises UserError where the address cannot be had.
+    """
     try:
+        if credentials is not None:
+            return server.add_secure_port(f"{host}:{port}", credentials)
         return server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
         raise UserError(f"{host}:{port}: cannot listen there; is the port taken? choose another with --port") from error

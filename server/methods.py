@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 """What answers a call: of a request (an iterator of them where the client streams) and a context, the reply (an
@@ -17,13 +18,23 @@ iterator of them where the server streams)."""
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC. path: `/package.Service/Name`."""
+    """One RPC. path: `/package.Service/Name`. request: class of its requests."""
 
     path: str
     service: str
     name: str
     client_streams: bool
     server_streams: bool
+    request: type[Message]
+
+    def message(self, request: Any) -> Message | None:
+        """A request as a message, one that came as bytes too; None of bytes that are no message, and of a stream."""
+        if not isinstance(request, bytes):
+            return request if isinstance(request, Message) else None
+        try:
+            return self.request.FromString(request)
+        except DecodeError:
+            return None
 
 
 class Stage(Protocol):
@@ -54,6 +65,7 @@ def method_of(descriptor: MethodDescriptor) -> Method:
         name=descriptor.name,
         client_streams=descriptor.client_streaming,
         server_streams=descriptor.server_streaming,
+        request=message_factory.GetMessageClass(descriptor.input_type),
     )
 
 
@@ -71,11 +83,10 @@ def _handler(descriptor: MethodDescriptor, servicer: Any, stages: Sequence[Stage
     for stage in reversed(stages):
         behaviour = stage(method, behaviour)
     raw: frozenset[str] = getattr(servicer, "raw", frozenset())
-    parse = message_factory.GetMessageClass(descriptor.input_type).FromString
     make: Any = _HANDLERS[method.client_streams, method.server_streams]
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         behaviour,
-        request_deserializer=None if method.name in raw else parse,
+        request_deserializer=None if method.name in raw else method.request.FromString,
         response_serializer=_serialized,
     )
     return handler

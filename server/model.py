@@ -13,6 +13,7 @@ import onnxruntime as ort
 from feature_repo import schema
 from feature_repo.transforms import ModelInput, assemble
 from server.items import Found
+from server.onnx_file import refuse_external_data
 from server.towers import Asked, Towers
 from shoprank import bundle
 from shoprank.errors import BundleError
@@ -73,15 +74,17 @@ def load(directory: Path, threads: int = 1) -> Model:
     towers = None
     if bundle.PAIR_TOWER in manifest.files:
         towers = Towers(
-            open_graph(directory / bundle.ITEM_TOWER, threads), open_graph(directory / bundle.PAIR_TOWER, threads)
+            open_graph(directory / bundle.ITEM_TOWER, manifest, threads),
+            open_graph(directory / bundle.PAIR_TOWER, manifest, threads),
         )
-    model = Model(manifest, open_graph(directory / bundle.MODEL, threads), towers)
+    model = Model(manifest, open_graph(directory / bundle.MODEL, manifest, threads), towers)
     check_golden(directory, model)
     return model
 
 
-def open_graph(path: Path, threads: int) -> ort.InferenceSession:
-    """An ONNX Runtime session of the graph. Raises BundleError where it cannot be loaded."""
+def open_graph(path: Path, manifest: bundle.Manifest, threads: int) -> ort.InferenceSession:
+    """An ONNX Runtime session of the graph. Raises BundleError where it cannot be loaded or would read other files."""
+    refuse_external_data(path, manifest)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -14,13 +14,20 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from server.security.settings import Security
 from shoprank.errors import UserError
 
 PREFIX = "SHOPRANK_"
 NESTED = "__"
 """Between the name of a group of settings and a name in it: SHOPRANK_LIMITS__QUEUE."""
 FILE_VARIABLE = "SHOPRANK_SETTINGS"
-CLIENT_VARIABLES = {"SHOPRANK_ADDRESS"}
+CLIENT_VARIABLES = {
+    "SHOPRANK_ADDRESS",
+    "SHOPRANK_ROOT_CERTIFICATE",
+    "SHOPRANK_CERTIFICATE",
+    "SHOPRANK_KEY",
+    "SHOPRANK_TOKEN",
+}
 
 
 class Settings(BaseSettings):
@@ -50,6 +57,7 @@ class Settings(BaseSettings):
         description="Items whose rows are kept in memory, 0.7 kB each, as they are asked for; at least all there are.",
     )
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
+    security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
 
     @classmethod
     def settings_customise_sources(

@@ -6,15 +6,16 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoprank import results
+from shoprank.connection import Connection, Token
 from shoprank.errors import FieldViolation, InvalidRequest, ServerError
 from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc, status_pb2
 
@@ -52,8 +53,10 @@ class Client:
     """A client for threads; share one among all of them.
 
     address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
-    says otherwise. credentials: TLS; plain text without. Calls raise InvalidRequest naming every bad field, and
-    ServerError with the gRPC code for everything else.
+    says otherwise. root_certificate: PEM file of the authority of the server's certificate; in the clear without it.
+    certificate, key: PEM files to show the server. token: a key or a bearer token, or what gives one. credentials:
+    gRPC's own, instead of the files. Calls raise InvalidRequest naming every bad field, and ServerError with the gRPC
+    code for everything else; UserError is raised where the files or the token cannot be used.
 
     >>> with Client("127.0.0.1:50051") as client:        # doctest: +SKIP
     ...     for item in client.rank("1", top_k=3):
@@ -65,15 +68,18 @@ class Client:
         address: str = DEFAULT_ADDRESS,
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        *,
+        root_certificate: str | PathLike[str] | None = None,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        token: Token | None = None,
     ) -> None:
         self._timeout = timeout
-        self._channel = (
-            grpc.secure_channel(address, credentials, OPTIONS)
-            if credentials
-            else grpc.insecure_channel(address, OPTIONS)
-        )
-        self._ranking = ranking_pb2_grpc.RankingServiceStub(self._channel)
-        self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        connection = Connection(address, root_certificate, certificate, key, token, credentials)
+        self._channel = connection.channel(OPTIONS)
+        calls = connection.authorized(self._channel)
+        self._ranking = ranking_pb2_grpc.RankingServiceStub(calls)
+        self._catalog = catalog_pb2_grpc.CatalogServiceStub(calls)
 
     def score(
         self,
@@ -141,15 +147,18 @@ class AsyncClient:
         address: str = DEFAULT_ADDRESS,
         timeout: float = DEFAULT_TIMEOUT,
         credentials: grpc.ChannelCredentials | None = None,
+        *,
+        root_certificate: str | PathLike[str] | None = None,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        token: Token | None = None,
     ) -> None:
         self._timeout = timeout
-        self._channel = (
-            grpc.aio.secure_channel(address, credentials, OPTIONS)
-            if credentials
-            else grpc.aio.insecure_channel(address, OPTIONS)
-        )
-        self._ranking: ranking_pb2_grpc.RankingServiceAsyncStub = ranking_pb2_grpc.RankingServiceStub(self._channel)
-        self._catalog: catalog_pb2_grpc.CatalogServiceAsyncStub = catalog_pb2_grpc.CatalogServiceStub(self._channel)
+        connection = Connection(address, root_certificate, certificate, key, token, credentials)
+        self._channel = connection.aio_channel(OPTIONS)
+        calls = connection.authorized(self._channel)
+        self._ranking: ranking_pb2_grpc.RankingServiceAsyncStub = ranking_pb2_grpc.RankingServiceStub(calls)
+        self._catalog: catalog_pb2_grpc.CatalogServiceAsyncStub = catalog_pb2_grpc.CatalogServiceStub(calls)
 
     async def score(
         self,

@@ -72,6 +72,12 @@ def bench_features() -> None:
     _run("benchmarks.features")
 
 
+@bench.command("security")
+def bench_security() -> None:
+    """What authentication, roles and pseudonyms add to a call."""
+    _run("benchmarks.security")
+
+
 @bench.command("ingest")
 def bench_ingest() -> None:
     """Time and memory of ingest and features on 8,000,000 synthetic shop-log events."""

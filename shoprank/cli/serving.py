@@ -29,6 +29,22 @@ Address = Annotated[str, typer.Option(envvar="SHOPRANK_ADDRESS", help="host:port
 User = Annotated[str, typer.Option("--user", help="Id of the user.")]
 Time = Annotated[datetime | None, typer.Option(help="Moment the features are taken at, UTC.")]
 Timeout = Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")]
+RootCertificate = Annotated[
+    Path | None,
+    typer.Option(envvar="SHOPRANK_ROOT_CERTIFICATE", help="Authority of the server's certificate (PEM): speak TLS."),
+]
+Certificate = Annotated[
+    Path | None, typer.Option(envvar="SHOPRANK_CERTIFICATE", help="Client certificate to show the server (PEM).")
+]
+CertificateKey = Annotated[
+    Path | None, typer.Option("--key", envvar="SHOPRANK_KEY", help="Private key of --certificate (PEM).")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SHOPRANK_TOKEN", help="Key or bearer token; others can see arguments, so prefer the variable."
+    ),
+]
 
 
 @app.command()
@@ -41,6 +57,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 50051 by default, 0 takes a free one.")] = None,
     clock: Annotated[Clock | None, typer.Option(help="Time of a request that names none.")] = None,
     threads: Annotated[int | None, typer.Option(help="Requests handled at once.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond the loopback without TLS or authentication.")
+    ] = False,
 ) -> None:
     """Serve the active model over gRPC until interrupted. SHOPRANK_* set it up too; see docs/serving.md."""
     from server import settings
@@ -51,7 +70,7 @@ def serve(
     logging.getLogger("feast").setLevel(logging.ERROR)
     given = settings.load(
         data=data, redis=redis, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
-        clock=clock.value if clock else None,
+        clock=clock.value if clock else None, security={"insecure": True} if insecure else None,
     )  # fmt: skip
     running = start(given)
     manifest = running.manifest
@@ -71,9 +90,15 @@ def score(
     address: Address = DEFAULT_ADDRESS,
     time: Time = None,
     timeout: Timeout = 5.0,
+    root_certificate: RootCertificate = None,
+    certificate: Certificate = None,
+    key: CertificateKey = None,
+    token: Token = None,
 ) -> None:
     """Ask a server how likely a user is to buy items."""
-    with Client(address, timeout) as client:
+    with Client(
+        address, timeout, root_certificate=root_certificate, certificate=certificate, key=key, token=token
+    ) as client:
         answer = client.score(user, item, time=time)
         print_scores(user, answer, client.items(item))
 
@@ -87,9 +112,15 @@ def rank(
     address: Address = DEFAULT_ADDRESS,
     time: Time = None,
     timeout: Timeout = 10.0,
+    root_certificate: RootCertificate = None,
+    certificate: Certificate = None,
+    key: CertificateKey = None,
+    token: Token = None,
 ) -> None:
     """Ask a server for the best items for a user."""
-    with Client(address, timeout) as client:
+    with Client(
+        address, timeout, root_certificate=root_certificate, certificate=certificate, key=key, token=token
+    ) as client:
         limit = top_k if top_k is not None else (None if item else 10)
         answer = client.rank(user, item or None, top_k=limit, temperature=temperature, time=time)
         names = client.items([i.item_id for i in answer]) if len(answer) else {}

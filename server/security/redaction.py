@@ -1,0 +1,135 @@
+"""Keeps user ids out of the log: while a call is answered, its user ids are written as pseudonyms, whoever logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from server.methods import Behaviour, Method
+from server.security.pseudonym import Pseudonyms
+
+FIELDS = frozenset({"user_id", "user_ids"})
+"""Fields of requests, at any depth, that hold user ids."""
+LONG = 6
+"""An id of so many characters is replaced inside longer words too; a shorter one, such as `1`, only as a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """A request being answered, and what to call its users by."""
+
+    method: Method
+    request: Any
+    pseudonyms: Pseudonyms
+
+
+_answering: ContextVar[_Answering | None] = ContextVar("answering", default=None)
+
+
+class Redaction:
+    """The stage that says, to the log, whose ids to hide while a call is answered. To stand outermost."""
+
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._pseudonyms = pseudonyms
+        _install()
+
+    def __call__(self, method: Method, behaviour: Behaviour) -> Behaviour:
+        """The behaviour, and the log while it runs.
+
+        A call that ended by an exception stays noted until the thread answers the next: gRPC logs exceptions late.
+        """
+
+        def noted(requests: Iterator[Any]) -> Iterator[Any]:
+            for request in requests:
+                _answering.set(_Answering(method, request, self._pseudonyms))
+                yield request
+
+        def begin(request: Any) -> Any:
+            if method.client_streams:
+                return noted(request)
+            _answering.set(_Answering(method, request, self._pseudonyms))
+            return request
+
+        def unary(request: Any, context: grpc.ServicerContext) -> Any:
+            reply = behaviour(begin(request), context)
+            _answering.set(None)
+            return reply
+
+        def streaming(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            yield from behaviour(begin(request), context)
+            _answering.set(None)
+
+        return streaming if method.server_streams else unary
+
+
+def user_ids(message: Message) -> set[str]:
+    """Every user id in a message, at any depth."""
+    found: set[str] = set()
+    for field, value in message.ListFields():
+        if field.name in FIELDS and field.type == field.TYPE_STRING:
+            found.update([value] if isinstance(value, str) else value)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for each in [value] if isinstance(value, Message) else value:
+                found |= user_ids(each)
+    return found - {""}
+
+
+def redacted(text: str) -> str:
+    """The text with the user ids of the call this thread answers as pseudonyms; the text itself outside a call."""
+    answering = _answering.get()
+    message = answering.method.message(answering.request) if answering else None
+    if answering is None or message is None:
+        return text
+    for user_id in sorted(user_ids(message), key=len, reverse=True):
+        pattern = "|".join(sorted(map(re.escape, _written(user_id)), key=len, reverse=True))
+        if len(user_id) < LONG:
+            pattern = f"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])"
+        text = re.sub(pattern, answering.pseudonyms.of(user_id), text)
+    return text
+
+
+def _written(user_id: str) -> set[str]:
+    """The id as it may stand in a message: plain, in repr of text or bytes, in JSON."""
+    forms = {user_id, repr(user_id)[1:-1], ascii(user_id)[1:-1], repr(user_id.encode())[2:-1]}
+    return forms | {json.dumps(user_id)[1:-1]}
+
+
+def _install() -> None:
+    """Let every log record of this process pass `redacted`, whatever logger and handler it goes through."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "redacts", False):
+        return
+
+    def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        made = make(*args, **kwargs)
+        if _answering.get() is not None:
+            made.msg, made.args = redacted(made.getMessage()), ()
+            if made.exc_info and made.exc_info[1] is not None:
+                error = _redacted_error(made.exc_info[1], set())
+                made.exc_info = type(error), error, error.__traceback__
+        return made
+
+    record.redacts = True  # type: ignore[attr-defined]  # marks it, so that it is put there once
+    logging.setLogRecordFactory(record)
+
+
+def _redacted_error(error: BaseException, seen: set[int]) -> BaseException:
+    """An error that prints as the given one and those before it, ids aside."""
+    seen.add(id(error))
+    kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    made: BaseException = kind(redacted(str(error)))
+    made.__suppress_context__ = error.__suppress_context__
+    for link in ("__cause__", "__context__"):
+        former = getattr(error, link)
+        if former is not None and id(former) not in seen:
+            setattr(made, link, _redacted_error(former, seen))
+    made.__suppress_context__ = error.__suppress_context__
+    return made.with_traceback(error.__traceback__)

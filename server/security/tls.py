@@ -1,0 +1,83 @@
+"""TLS of the server: the certificate, its key and the clients' authorities, taken from disk again when they change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from server.security.reloaded import Reloaded, content
+from shoprank.errors import UserError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
+
+    from server.security.settings import Security
+
+MAX_PEM_BYTES = 1_000_000
+
+
+def server_credentials(security: Security) -> grpc.ServerCredentials | None:
+    """TLS as the settings want it, None where they want none.
+
+    Connections that stand keep the certificate they began with; new ones get what lies on disk. Raises UserError where
+    the files cannot be used; where they change into something that cannot, it is logged and the former keep serving.
+    """
+    certificate, key, client_ca = security.certificate, security.key, security.client_ca
+    if certificate is None or key is None:
+        return None
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return configuration(certificate, key, client_ca)
+
+    files = [file for file in (certificate, key, client_ca) if file]
+    current = Reloaded(files, read, interval=0)
+    served = current.value
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        """Asked by gRPC before every handshake; None for no change."""
+        nonlocal served
+        if (found := current.value) is served:
+            return None
+        served = found
+        return found
+
+    return grpc.dynamic_ssl_server_credentials(served, changed, client_ca is not None)  # type: ignore[arg-type]  # stubs lack None
+
+
+def configuration(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
+    """What gRPC needs of the files. Raises UserError where they do not fit together or have expired."""
+    chain_pem, key_pem = content(certificate, MAX_PEM_BYTES), content(key, MAX_PEM_BYTES)
+    leaf = _certificates(certificate, chain_pem)[0]
+    if leaf.not_valid_after_utc <= datetime.now(UTC):
+        raise UserError(f"{certificate}: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+    if _spki(leaf.public_key()) != _spki(_public_key(key, key_pem)):
+        raise UserError(f"{key}: is not the key of {certificate}")
+    roots = None
+    if client_ca is not None:
+        roots = content(client_ca, MAX_PEM_BYTES)
+        _certificates(client_ca, roots)
+    return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots)
+
+
+def _certificates(file: Path, pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError as error:
+        raise UserError(f"{file}: no PEM certificates: {error}") from error
+
+
+def _public_key(file: Path, pem: bytes) -> PublicKeyTypes:
+    try:
+        return load_pem_private_key(pem, password=None).public_key()
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        raise UserError(f"{file}: no PEM private key that can be used; it must not be encrypted") from error
+
+
+def _spki(key: PublicKeyTypes | CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,7 +27,7 @@ PRICE = [f.name for f in schema.ITEM_NUMBERS].index("item_price")
 
 
 @pytest.fixture(params=["lmdb", "redis"])
-def store(request: pytest.FixtureRequest, bare: DataPaths, trained: Shop) -> Iterator[FeatureStore]:
+def store(request: pytest.FixtureRequest, bare: DataPaths, trained: Shop) -> FeatureStore:
     paths = bare
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
@@ -36,7 +35,7 @@ def store(request: pytest.FixtureRequest, bare: DataPaths, trained: Shop) -> Ite
         redis.Redis.from_url(server.url).flushdb()
     apply(paths, trained.models)
     list(materialize(paths, trained.schedule.test))
-    yield applied_store(paths)
+    return applied_store(paths)
 
 
 def push(store: FeatureStore, prices: dict[str, float], later: int = 1) -> None:

@@ -68,6 +68,10 @@ serve: install ## Serve the active model over gRPC, at the time of the newest fe
 bench: install ## Measure the server's latency against an empty gRPC handler
 	$(RUN) bench serving $(STORE)
 
+.PHONY: bench-phases
+bench-phases: install ## Measure where the time of a request goes, in process
+	$(RUN) bench phases $(STORE)
+
 .PHONY: parity
 parity: install ## Hold the features of training against those served, bit for bit
 	$(RUN) bench parity --data $(DATA)

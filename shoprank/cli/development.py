@@ -54,6 +54,12 @@ def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepositor
     _run("benchmarks.serving", "--data", str(data), "--model-repository", str(model_repository))
 
 
+@bench.command("phases")
+def bench_phases(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Where the time of a request goes, in process."""
+    _run("benchmarks.phases", "--data", str(data), "--model-repository", str(model_repository))
+
+
 @bench.command("demo")
 def bench_demo() -> None:
     """Time and memory of the demo in an empty folder, and of the same again."""

@@ -24,6 +24,7 @@ from server.items import Items
 from server.methods import Stage, register
 from server.models.model import Model
 from server.models.repository import Repository
+from server.models.servicer import ModelAdmin
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
 from server.security.guard import guard
@@ -34,10 +35,12 @@ from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from shoprank.bundle import Manifest
 from shoprank.errors import FeatureStoreError, UserError
-from shoprank.v1 import catalog_pb2, ranking_pb2
+from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
 
 SERVICES = tuple(
-    service.full_name for file in (ranking_pb2, catalog_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+    service.full_name
+    for file in (ranking_pb2, catalog_pb2, model_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 )
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -83,7 +86,7 @@ def start(settings: Settings) -> Running:
     models = _models(settings, features, listing, names)
     manifest = models.start().manifest
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), models.answered)
-    health_servicer = _register(server, settings, ranker, catalogue, _stages(settings, names))
+    health_servicer = _register(server, settings, ranker, catalogue, models, _stages(settings, names))
     server.start()
     for name in ("", *SERVICES):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -128,11 +131,13 @@ def _register(
     settings: Settings,
     ranker: Ranker,
     catalogue: Catalogue,
+    models: Repository,
     stages: list[Stage],
 ) -> health.HealthServicer:
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
+        (model_pb2, "ModelService", ModelAdmin(models)),
     ):
         register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
     health_servicer = health.HealthServicer()

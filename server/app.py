@@ -20,6 +20,9 @@ from feature_repo.store import applied_store
 from server.catalogue import Catalogue, Listing
 from server.errors import translated
 from server.features import OnlineFeatures
+from server.inference import grpc_service_pb2
+from server.inference.reflected import gathered
+from server.inference.servicer import Inference
 from server.items import Items
 from server.methods import Stage, register
 from server.models.model import Model
@@ -39,7 +42,7 @@ from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
 
 SERVICES = tuple(
     service.full_name
-    for file in (ranking_pb2, catalog_pb2, model_pb2)
+    for file in (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
@@ -138,12 +141,14 @@ def _register(
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
         (model_pb2, "ModelService", ModelAdmin(models)),
+        (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
     ):
         register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    described = reflection.ReflectionServicer(names)
+    files = (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2, health_pb2, reflection_pb2)
+    described = reflection.ReflectionServicer(names, gathered(*(file.DESCRIPTOR for file in files)))
     register(server, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], described, stages)
     return health_servicer
 

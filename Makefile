@@ -92,6 +92,10 @@ bench-security: install ## Measure what authentication adds to a call
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
 	$(RUN) bench ingest
 
+.PHONY: bench-swaps
+bench-swaps: install ## Change the active version 200 times under load and check every reply
+	$(RUN) bench swaps $(STORE)
+
 .PHONY: protos
 protos: install ## Generate the gRPC stubs from protos/
 	$(RUN) protos

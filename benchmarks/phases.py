@@ -23,7 +23,7 @@ from server.call import Call
 from server.catalogue import Catalogue, Listing
 from server.features import OnlineFeatures
 from server.items import Items
-from server.model import Model, load
+from server.models.model import Model, load
 from server.ranker import Ranker
 from server.towers import Asked
 from shoprank import bundle

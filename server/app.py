@@ -20,24 +20,30 @@ from feature_repo.store import applied_store
 from server.catalogue import Catalogue, Listing
 from server.errors import translated
 from server.features import OnlineFeatures
+from server.inference import grpc_service_pb2
+from server.inference.reflected import gathered
+from server.inference.servicer import Inference
 from server.items import Items
 from server.methods import Stage, register
-from server.model import load
+from server.models.model import Model
+from server.models.repository import Repository
+from server.models.servicer import ModelAdmin
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
 from server.security.guard import guard
-from server.security.pseudonym import pseudonyms
+from server.security.pseudonym import Pseudonyms, pseudonyms
 from server.security.redaction import Redaction
 from server.security.tls import server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
-from shoprank import bundle
 from shoprank.bundle import Manifest
-from shoprank.errors import UserError
-from shoprank.v1 import catalog_pb2, ranking_pb2
+from shoprank.errors import FeatureStoreError, UserError
+from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
 
 SERVICES = tuple(
-    service.full_name for file in (ranking_pb2, catalog_pb2) for service in file.DESCRIPTOR.services_by_name.values()
+    service.full_name
+    for file in (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
 )
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -51,6 +57,7 @@ class Running:
 
     address: str
     ranker: Ranker
+    models: Repository
     manifest: Manifest
     items: int
     _server: grpc.Server
@@ -61,6 +68,7 @@ class Running:
         """Say NOT_SERVING, let requests in flight end within the grace period, then stop. Returns when stopped."""
         self._health.enter_graceful_shutdown()
         self._server.stop(self._grace).wait()
+        self.models.stop()
 
 
 def start(settings: Settings) -> Running:
@@ -72,20 +80,35 @@ def start(settings: Settings) -> Running:
     server = _server(settings.threads)
     port = listen(server, settings.host, settings.port, server_credentials(settings.security))
     paths = DataPaths(settings.data, settings.redis)
-    model = load(bundle.current(settings.model_repository, settings.model), settings.model_threads)
     features = OnlineFeatures(applied_store(paths))
     catalogue = Catalogue.read(paths.items)
     items = Items(features, max(settings.cached_items, len(catalogue.ids) * 5 // 4))
     listing = Listing(items, catalogue)
-    model.prepare(listing.all(features.items_version()))
-    ranker = Ranker(lambda user_id: model, features, items, listing, _clock(settings, listing))
-    health_servicer = _register(server, settings, ranker, catalogue)
+    count = len(listing.all(features.items_version()))
+    names = None if settings.security.log_user_ids else pseudonyms(settings.security)
+    models = _models(settings, features, listing, names)
+    manifest = models.start().manifest
+    ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), models.answered)
+    health_servicer = _register(server, settings, ranker, catalogue, models, _stages(settings, names))
     server.start()
     for name in ("", *SERVICES):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    count = len(listing.all(features.items_version()))
-    return Running(
-        f"{settings.host}:{port}", ranker, model.manifest, count, server, health_servicer, settings.grace_seconds
+    address = f"{settings.host}:{port}"
+    return Running(address, ranker, models, manifest, count, server, health_servicer, settings.grace_seconds)
+
+
+def _models(settings: Settings, features: OnlineFeatures, listing: Listing, names: Pseudonyms | None) -> Repository:
+    """The models of the repository, not loaded yet. names: of users in the shadow's log; None for their ids."""
+
+    def prepare(model: Model) -> None:
+        try:
+            model.prepare(listing.all(features.items_version()))
+        except FeatureStoreError as error:  # then the first calls compute it
+            log.warning("version %s is made ready without the items' rows: %s", model.manifest.version, error)
+
+    pseudonym = names.of if names else str
+    return Repository(
+        settings.model_repository, settings.model, settings.models, settings.model_threads, pseudonym, prepare
     )
 
 
@@ -106,25 +129,34 @@ def _server(threads: int) -> grpc.Server:
     )
 
 
-def _register(server: grpc.Server, settings: Settings, ranker: Ranker, catalogue: Catalogue) -> health.HealthServicer:
-    stages = _stages(settings)
+def _register(
+    server: grpc.Server,
+    settings: Settings,
+    ranker: Ranker,
+    catalogue: Catalogue,
+    models: Repository,
+    stages: list[Stage],
+) -> health.HealthServicer:
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
+        (model_pb2, "ModelService", ModelAdmin(models)),
+        (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
     ):
         register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    described = reflection.ReflectionServicer((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME))
+    names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    files = (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2, health_pb2, reflection_pb2)
+    described = reflection.ReflectionServicer(names, gathered(*(file.DESCRIPTOR for file in files)))
     register(server, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], described, stages)
     return health_servicer
 
 
-def _stages(settings: Settings) -> list[Stage]:
-    """What every call passes, outermost first."""
-    if settings.security.log_user_ids:
+def _stages(settings: Settings, names: Pseudonyms | None) -> list[Stage]:
+    """What every call passes, outermost first. names: of users in what is logged; None for their ids."""
+    if names is None:
         return [translated, guard(settings.security, None)]
-    names = pseudonyms(settings.security)
     return [Redaction(names), translated, guard(settings.security, names)]
 
 

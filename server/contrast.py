@@ -12,7 +12,7 @@ import numpy as np
 
 from feature_repo import schema
 from feature_repo.transforms import ModelInput
-from server.model import Model
+from server.models.model import Model
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "bought before": ("ui_", "item_gap"),

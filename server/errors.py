@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from server.methods import Behaviour, Method
 from shoprank.errors import (
     BundleError,
+    Conflict,
     FeatureStoreError,
     InvalidRequest,
     NotFound,
@@ -23,6 +24,7 @@ from shoprank.errors import (
     PermissionDenied,
     ShoprankError,
     TooLate,
+    TrafficError,
     Unauthenticated,
     UserError,
 )
@@ -35,6 +37,8 @@ CODES: tuple[tuple[type[ShoprankError], grpc.StatusCode], ...] = (
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (TooLate, grpc.StatusCode.DEADLINE_EXCEEDED),
     (BundleError, grpc.StatusCode.FAILED_PRECONDITION),
+    (TrafficError, grpc.StatusCode.FAILED_PRECONDITION),
+    (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
     (FeatureStoreError, grpc.StatusCode.UNAVAILABLE),
     (ShoprankError, grpc.StatusCode.INTERNAL),
 )

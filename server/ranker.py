@@ -14,7 +14,7 @@ from server.call import Call
 from server.catalogue import Listing
 from server.features import OnlineFeatures
 from server.items import Found, Items, Wanted
-from server.model import F32, Model
+from server.models.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
 from server.scoring import best
 from server.towers import Asked
@@ -23,6 +23,9 @@ from shoprank.bundle import Manifest
 
 ROWS_A_RUN = 8_192
 NOTHING: F32 = np.zeros(0, np.float32)
+
+Answered = Callable[[str, Asked, F32, Model], None]
+"""Is told the user, the items, their log-odds, float32 (n,), and the model that gave them."""
 
 
 class State(Enum):
@@ -78,7 +81,7 @@ class Ranker:
     """Scores and ranks items for users.
 
     model_of: the model that answers a user's request. clock: the time of a request that names none, seconds since 1970
-    UTC, given the version of the store's items.
+    UTC, given the version of the store's items. answered: told of what was scored, so that another model may score it.
     """
 
     def __init__(
@@ -88,12 +91,14 @@ class Ranker:
         items: Items,
         listing: Listing,
         clock: Callable[[int], int],
+        answered: Answered = lambda *scored: None,
     ) -> None:
         self._model_of = model_of
         self._features = features
         self.items = items
         self._listing = listing
         self._clock = clock
+        self._answered = answered
 
     def score(self, query: ScoreQuery, call: Call) -> Scores:
         """Purchase probability of each known item, in the order given."""
@@ -101,6 +106,7 @@ class Ranker:
         user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         probabilities, logits = _score(model, asked)
+        self._answered(query.user_id, asked, logits, model)
         call.mark("inference")
         return Scores(asked.items, probabilities, logits, self._status(user, asked), asked.time, model.manifest)
 
@@ -110,6 +116,7 @@ class Ranker:
         user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         purchase, logits = _score(model, asked)
+        self._answered(query.user_id, asked, logits, model)
         ranking = ranked(query, asked, purchase, logits, self._status(user, asked), model.manifest)
         call.mark("inference")
         return ranking
@@ -128,6 +135,7 @@ class Ranker:
             mine = [i for i, other in enumerate(models) if other is model]
             answers = _score_all(model, [found[i] for i in mine])
             for i, (purchase, logits) in zip(mine, answers, strict=True):
+                self._answered(queries[i].user_id, found[i], logits, model)
                 status = self._status(users[i], found[i])
                 rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest)
         call.mark("inference")

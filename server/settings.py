@@ -14,6 +14,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from server.models.settings import ModelSettings
 from server.security.settings import Security
 from shoprank.errors import UserError
 
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Items whose rows are kept in memory, 0.7 kB each, as they are asked for; at least all there are.",
     )
+    models: ModelSettings = Field(ModelSettings(), description="Versions of the models; see docs/models.md.")
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
     security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
 

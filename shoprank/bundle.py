@@ -3,21 +3,23 @@
 A version directory (a whole number, as Triton and others read it) holds `model.onnx`, `golden.npz` (inputs with
 their expected answers), in a ranking model `item.onnx` and `pair.onnx` (the same model in two parts), and
 `manifest.json`, which names every other file with its SHA-256. `current` beside the versions is a symbolic link to
-the active one and is switched by one atomic rename. Standard library only.
+the active one and is switched by one atomic rename; `previous` links to the one before. Standard library only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from shoprank.errors import BundleError, UserError
+from shoprank import traffic
+from shoprank.errors import BundleError, Conflict, NotFound, TrafficError, UserError
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -26,6 +28,7 @@ ITEM_TOWER = "item.onnx"
 PAIR_TOWER = "pair.onnx"
 """The model once more, as a server runs it that scores many items for one user: see `training.towers`."""
 CURRENT = "current"
+PREVIOUS = "previous"
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 VERSION = re.compile(r"[1-9][0-9]*")
@@ -152,15 +155,73 @@ def current(repository: Path, model: str) -> Path:
     return link.resolve()
 
 
-def activate(repository: Path, model: str, version: int) -> Path:
-    """Make `version` the active one by one atomic rename and return its directory. Verifies it first."""
+def linked(repository: Path, model: str, link: str = CURRENT) -> int | None:
+    """The version that `current` or `previous` names, None where there is no such link. The version may be gone."""
+    try:
+        name = (model_directory(repository, model) / link).readlink().name
+    except OSError:
+        return None
+    return int(name) if VERSION.fullmatch(name) else None
+
+
+def checked(repository: Path, model: str, version: int) -> Manifest:
+    """The manifest of a version whose files all hold. Raises BundleError where they do not, NotFound for no version."""
     bundle = model_directory(repository, model) / str(version)
+    if not bundle.is_dir():
+        raise NotFound(f"model {model}: no version {version} in {repository}")
     manifest = verify(bundle)
     if (manifest.model, manifest.version) != (model, version):
         raise BundleError(f"{bundle}: its manifest is of {manifest.model} version {manifest.version}")
-    link = repository / model / CURRENT
-    staged = link.with_name(f".{CURRENT}.{os.getpid()}")
+    return manifest
+
+
+def activate(repository: Path, model: str, version: int, expected: int | None = None) -> Path:
+    """Make `version` the active one by one atomic rename and return its directory. Verifies it first.
+
+    The version that was active becomes `previous`, and a canary or shadow of this version ends. Raises Conflict where
+    another version than `expected` is active; 0 expects none, None anything.
+    """
+    checked(repository, model, version)
+    home = model_directory(repository, model)
+    with locked(home):
+        active = linked(repository, model)
+        if expected is not None and expected != (active or 0):
+            raise Conflict(f"model {model}: version {active or 'none'} is active, not {expected or 'none'}")
+        if active is not None and active != version:
+            _link(home, PREVIOUS, active)
+        with contextlib.suppress(TrafficError):  # a garbled file must not stand in the way of a rollback
+            state = traffic.read(home)
+            if state.without(version) != state:
+                traffic.write(home, state.without(version))
+        _link(home, CURRENT, version)
+    return home / str(version)
+
+
+def rollback(repository: Path, model: str, expected: int | None = None) -> int:
+    """Make the version that was active before the active one again and return it. Raises Conflict where none was."""
+    previous = linked(repository, model, PREVIOUS)
+    if previous is None or previous == linked(repository, model):
+        raise Conflict(f"model {model}: no version was active before this one")
+    activate(repository, model, previous, expected)
+    return previous
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the model's directory against other changes, of this process and of others."""
+    import fcntl  # not on every system that a client runs on
+
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _link(home: Path, name: str, version: int) -> None:
+    """Point the link at the version by one atomic rename."""
+    staged = home / f".{name}.{os.getpid()}"
     staged.unlink(missing_ok=True)
     staged.symlink_to(str(version), target_is_directory=True)
-    staged.replace(link)
-    return bundle
+    staged.replace(home / name)

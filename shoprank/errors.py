@@ -65,6 +65,14 @@ class BundleError(ShoprankError):
     """A model bundle that must not be served: missing, altered, or of another schema."""
 
 
+class TrafficError(ShoprankError):
+    """A model's traffic file that cannot be read."""
+
+
+class Conflict(ShoprankError):  # noqa: N818
+    """What was asked does not fit the state as it is now: somebody changed it, or something is in use."""
+
+
 class FeatureStoreError(ShoprankError):
     """The feature store is away, not applied, or of another schema."""
 

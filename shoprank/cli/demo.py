@@ -118,7 +118,7 @@ def rank_for_households(address: str, data: Path, model_repository: Path, count:
     from feature_repo.paths import DataPaths
     from feature_repo.store import applied_store
     from server.features import OnlineFeatures
-    from server.model import load
+    from server.models.model import load
     from shoprank.bundle import current
     from shoprank.cli.households import Shop, choose, latencies, rank, show
     from shoprank.client import Client

@@ -84,6 +84,12 @@ def bench_security() -> None:
     _run("benchmarks.security")
 
 
+@bench.command("swaps")
+def bench_swaps(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """200 changes of the active version under load: calls failed, versions mixed, latency."""
+    _run("benchmarks.swaps", "--data", str(data), "--model-repository", str(model_repository))
+
+
 @bench.command("ingest")
 def bench_ingest() -> None:
     """Time and memory of ingest and features on 8,000,000 synthetic shop-log events."""

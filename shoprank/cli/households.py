@@ -16,7 +16,7 @@ from feature_repo import schema
 from feature_repo.transforms import F32, ModelInput, UserRow, assemble
 from server.contrast import Contrast, contrasts
 from server.features import OnlineFeatures
-from server.model import Model
+from server.models.model import Model
 from shoprank.client import Client
 from shoprank.results import Item, RankedItem, Ranking
 

@@ -11,7 +11,7 @@ import pytest
 from feature_repo.paths import DataPaths
 from feature_repo.store import apply
 from server.app import Running, start
-from server.model import load
+from server.models.model import load
 from server.settings import Settings
 from shoprank import bundle
 from shoprank.errors import BundleError, FeatureStoreError, UserError

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoprank import bundle
-from shoprank.errors import BundleError, UserError
+from shoprank import bundle, traffic
+from shoprank.errors import BundleError, Conflict, NotFound, UserError
+from shoprank.traffic import Share, Traffic
 
 
 def write_bundle(repository: Path, version: int, model: str = "m") -> Path:
@@ -127,14 +129,15 @@ def test_manifest_of_another_format_is_refused_naming_both(tmp_path: Path) -> No
         bundle.verify(directory)
 
 
-def test_activation_switches_the_link_and_nothing_else(tmp_path: Path) -> None:
+def test_activation_switches_the_link_and_remembers_the_version_before(tmp_path: Path) -> None:
     for version in (1, 2):
         write_bundle(tmp_path, version)
     bundle.activate(tmp_path, "m", 1)
     before = bundle.current(tmp_path, "m")
     bundle.activate(tmp_path, "m", 2)
     assert (before.name, bundle.current(tmp_path, "m").name) == ("1", "2")
-    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2", bundle.CURRENT]
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2", bundle.CURRENT, bundle.PREVIOUS]
+    assert (tmp_path / "m" / bundle.PREVIOUS).readlink() == Path("1")
     assert (tmp_path / "m" / bundle.CURRENT).readlink() == Path("2")
 
 
@@ -147,6 +150,8 @@ def test_activation_is_one_rename_over_the_link(tmp_path: Path, monkeypatch: pyt
     rename = Path.replace
 
     def watched(self: Path, target: Path) -> Path:
+        if target != link:
+            return rename(self, target)
         seen.append(str(link.readlink()))
         moved = rename(self, target)
         seen.append(str(link.readlink()))
@@ -176,8 +181,64 @@ def test_altered_bundle_cannot_be_activated_and_the_earlier_one_stays(tmp_path: 
 
 def test_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None:
     write_bundle(tmp_path, 1)
-    with pytest.raises(BundleError, match="no such file"):
+    with pytest.raises(NotFound, match="no version 2"):
         bundle.activate(tmp_path, "m", 2)
+
+
+def test_the_version_expected_to_be_active_must_be(tmp_path: Path) -> None:
+    for version in (1, 2, 3):
+        write_bundle(tmp_path, version)
+    with pytest.raises(Conflict, match="version none is active, not 1"):
+        bundle.activate(tmp_path, "m", 1, expected=1)
+    bundle.activate(tmp_path, "m", 1, expected=0)
+    bundle.activate(tmp_path, "m", 2, expected=1)
+    with pytest.raises(Conflict, match="version 2 is active, not 1"):
+        bundle.activate(tmp_path, "m", 3, expected=1)
+    assert bundle.linked(tmp_path, "m") == 2
+
+
+def test_of_many_who_expect_the_same_version_one_activates(tmp_path: Path) -> None:
+    for version in range(1, 10):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 1)
+
+    def activate(version: int) -> int:
+        try:
+            bundle.activate(tmp_path, "m", version, expected=1)
+        except Conflict:
+            return 0
+        return version
+
+    with ThreadPoolExecutor(8) as pool:
+        done = [version for version in pool.map(activate, range(2, 10)) if version]
+    assert done == [bundle.linked(tmp_path, "m")]
+
+
+def test_a_rollback_goes_back_and_a_further_one_forth(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 1)
+    with pytest.raises(Conflict, match="no version was active before"):
+        bundle.rollback(tmp_path, "m")
+    bundle.activate(tmp_path, "m", 2)
+    assert [bundle.rollback(tmp_path, "m"), bundle.rollback(tmp_path, "m")] == [1, 2]
+
+
+def test_activating_the_canary_ends_it_and_leaves_the_shadow(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+    bundle.activate(tmp_path, "m", 1)
+    traffic.write(tmp_path / "m", Traffic(Share(2, 500), Share(3, 100), (2,)))
+    bundle.activate(tmp_path, "m", 2)
+    assert traffic.read(tmp_path / "m") == Traffic(None, Share(3, 100), (2,))
+
+
+def test_a_garbled_traffic_file_does_not_stand_in_the_way_of_a_rollback(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+        bundle.activate(tmp_path, "m", version)
+    (tmp_path / "m" / traffic.TRAFFIC).write_text("{")
+    assert bundle.rollback(tmp_path, "m") == 1
 
 
 def test_no_active_model_is_refused(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ GOLDEN_TOLERANCE = 1e-4
 OUTPUTS = ["probability", "logit"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A loaded bundle. towers: the same model in two parts, where the bundle has them."""
+    """A loaded bundle, equal to itself alone. towers: the same model in two parts, where the bundle has them."""
 
     manifest: bundle.Manifest
     session: ort.InferenceSession

@@ -1,0 +1,19 @@
+"""What lies on the disk, seen cheaply."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+"""Of each file of a bundle: its name, size, time of change and inode. Empty where there is no bundle."""
+
+
+def fingerprint(directory: Path) -> Fingerprint:
+    """Changes when a file of the bundle is written, replaced, added or removed."""
+    try:
+        with os.scandir(directory) as entries:
+            stats = [(entry.name, entry.stat()) for entry in entries]
+    except OSError:
+        return ()
+    return tuple(sorted((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats))

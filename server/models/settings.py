@@ -1,0 +1,26 @@
+"""Settings of the models: SHOPRANK_MODELS__*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelSettings(BaseModel):
+    """How versions are loaded, kept and shadowed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    poll_seconds: float = Field(0.5, gt=0, description="How often the model repository is looked at for changes.")
+    settle_seconds: float = Field(
+        2.0, ge=0, description="Time that a bundle which cannot be loaded must lie unchanged before it is refused."
+    )
+    keep: int = Field(2, ge=0, le=100, description="Versions kept loaded beside those that serve, for rollback.")
+    warmup_rows: int = Field(1_000, ge=1, le=100_000, description="Rows a new version runs before it serves, at most.")
+    max_rows: int = Field(5_000, ge=1, le=1_000_000, description="Rows of a ModelInfer request at most.")
+    shadow_calls: int = Field(256, ge=1, description="Calls that wait for the shadow at most; more are dropped.")
+    shadow_rows: int = Field(20_000, ge=1, description="Items of the calls that wait for the shadow at most.")
+    shadow_log: Path = Field(Path("shadow.jsonl"), description="File of the shadow's answers, one JSON object a line.")
+    shadow_log_bytes: int = Field(100_000_000, ge=1_000, description="Size at which that file is rotated.")
+    shadow_log_files: int = Field(5, ge=1, le=100, description="Rotated files that are kept.")

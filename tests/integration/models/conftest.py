@@ -1,0 +1,76 @@
+"""A repository of three versions that answer differently, and servers of copies of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_repo.store import service_name
+from server.app import Running, start
+from server.models.settings import ModelSettings
+from server.settings import Settings
+from shoprank import bundle
+from shoprank.models import ModelClient
+from tests.conftest import Shop
+from training import fit
+from training.export import Identity, export_bundle
+from training.shards import RANKING, Split
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server, the repository it follows, and a client of its models."""
+
+    running: Running
+    repository: Path
+    admin: ModelClient
+
+    @property
+    def address(self) -> str:
+        return self.running.address
+
+
+@pytest.fixture(scope="session")
+def three(trained: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's repository with versions 2 and 3, trained from other seeds; 1 is active and nothing was before."""
+    repository = tmp_path_factory.mktemp("three") / "models"
+    shutil.copytree(trained.models, repository, symlinks=True)
+    test = Split(trained.paths.dataset / "test", RANKING)
+    for seed in (11, 12):
+        made = fit.train(trained.paths.dataset, RANKING, fit.Settings(epochs=1, batch_size=512, min_count=3, seed=seed))
+        export_bundle(made, test, repository, Identity("purchase", "ranking", service_name))
+    bundle.activate(repository, "purchase", 1)
+    (repository / "purchase" / bundle.PREVIOUS).unlink()
+    return repository
+
+
+@pytest.fixture
+def repository(three: Path, tmp_path: Path) -> Path:
+    """A copy of it, free to be changed."""
+    shutil.copytree(three, tmp_path / "models", symlinks=True)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def serve(trained: Shop, repository: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts a server of the copy; arguments are settings of its models."""
+    served: list[Served] = []
+
+    def run(**models: Any) -> Served:
+        more = {"poll_seconds": 0.05, "settle_seconds": 0.2, "shadow_log": tmp_path / "shadow.jsonl", **models}
+        given = Settings(
+            data=trained.paths.root, model_repository=repository, port=0, clock="snapshot", models=ModelSettings(**more)
+        )
+        running = start(given)
+        served.append(Served(running, repository, ModelClient(running.address)))
+        return served[-1]
+
+    yield run
+    for one in served:
+        one.admin.close()
+        one.running.stop()

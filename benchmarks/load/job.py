@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class Job:
 
 def outcome_to_line(outcome: Outcome) -> str:
     """An outcome as one line of JSON."""
-    values: dict[str, Any] = asdict(outcome)
+    values: dict[str, Any] = {f.name: getattr(outcome, f.name) for f in fields(Outcome)}
     values |= {name: np.round(values[name], 4).tolist() for name in ("latency", "late")}
     return json.dumps(values)
 

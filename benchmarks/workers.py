@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import servers
 from benchmarks.cores import generator_cores, machine, server_cores
 from benchmarks.load import h2load
-from benchmarks.serving import BODIES, FLOOR, LMDB, Load
+from benchmarks.serving import BODIES, CONNECTIONS, FLOOR, LMDB, Load
 from benchmarks.workload import check
 from feature_repo.paths import DataPaths, write_json
 
@@ -26,11 +26,10 @@ CANDIDATES = (100, 500)
 WORKERS = (1, 2)
 ROUNDS = 10
 SECONDS = 1.0
-CONNECTIONS = 32
-"""The kernel deals connections out to the processes by a hash: with many, each gets enough to be busy."""
 HOW = (
-    f"h2load, {CONNECTIONS} connections with a call open on each, {BODIES} bodies; one worker on the first core, two "
-    "on the first two, which h2load shares where there are no others. scaling is the median of the rounds' ratios."
+    f"h2load, {CONNECTIONS} connections a worker with a call open on each, {BODIES} bodies; one worker on the first "
+    "core, two on the first two, which h2load shares where there are no others. scaling is the median of the rounds' "
+    "ratios."
 )
 
 
@@ -41,7 +40,9 @@ def measure(addresses: dict[str, dict[int, str]], load: Load, rounds: int) -> di
         for name, by_workers in addresses.items():
             for workers, address in by_workers.items():
                 cores = generator_cores() if workers == 1 else server_cores(workers) | generator_cores(workers)
-                rates[name][workers].append(h2load.throughput(address, load.bodies, CONNECTIONS, SECONDS, cores))
+                rates[name][workers].append(
+                    h2load.throughput(address, load.bodies, CONNECTIONS * workers, SECONDS, cores)
+                )
     return {
         name: {
             "requests_per_second": {str(w): float(np.median(some)) for w, some in by_workers.items()},

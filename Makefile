@@ -65,12 +65,28 @@ serve: install ## Serve the active model over gRPC, at the time of the newest fe
 	$(RUN) serve $(STORE) --clock snapshot
 
 .PHONY: bench
-bench: install ## Measure the server's latency against an empty gRPC handler
+bench: install ## Measure the server beside an empty gRPC handler; needs h2load and redis-server
 	$(RUN) bench serving $(STORE)
 
 .PHONY: bench-phases
 bench-phases: install ## Measure where the time of a request goes, in process
 	$(RUN) bench phases $(STORE)
+
+.PHONY: bench-open
+bench-open: install ## Measure latency when calls come on a schedule; needs h2load
+	$(RUN) bench open $(STORE)
+
+.PHONY: bench-workers
+bench-workers: install ## Measure what a second worker brings; needs h2load
+	$(RUN) bench workers $(STORE)
+
+.PHONY: bench-peers
+bench-peers: install ## Measure Feast, MLServer and TensorFlow doing the same; needs redis-server
+	$(RUN) bench peers $(STORE)
+
+.PHONY: bench-report
+bench-report: install ## Write the tables of docs/benchmarks.md from the last results
+	$(RUN) bench report
 
 .PHONY: parity
 parity: install ## Hold the features of training against those served, bit for bit

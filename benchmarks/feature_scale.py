@@ -21,6 +21,7 @@ import redis
 from feast import FeatureStore
 
 from benchmarks import feature_stores as stores
+from benchmarks.redis_server import redis_server
 from feature_repo.packed import packed_store
 from feature_repo.packed.engine import load
 from feature_repo.packed.lmdb_backend import LmdbBackend
@@ -88,7 +89,7 @@ def bytes_an_entity() -> dict[str, float]:
     sizes = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoprank-")))
-        port = stack.enter_context(stores.redis_server(folder))
+        port = stack.enter_context(redis_server(folder))
         stores.write_items(folder / "items.parquet", SMALL)
         stores.write_users(folder / "users.parquet", folder / "history.parquet", 10)
         client = redis.Redis(port=port)

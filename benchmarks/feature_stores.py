@@ -3,12 +3,7 @@ Redis, all with the same views and rows. Seeded; numbers are uniform, histories 
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -113,28 +108,3 @@ def materialize(store: FeatureStore, *names: str) -> float:
     began = time.perf_counter()
     store.materialize(NOW - timedelta(days=1), NOW + timedelta(days=1), feature_views=list(names))
     return time.perf_counter() - began
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[int]:
-    """A private Redis on a free port of the loopback, kept in memory alone, and that port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("bench features: redis-server is not installed (Debian: apt-get install redis-server)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            raise SystemExit("bench features: redis-server did not start")
-        yield port
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import feature_stores as stores
+from benchmarks.redis_server import redis_server
 from shoprank.cli.console import quiet
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     features = tuple(f"item_{j}" for j in range(width))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoprank-")))
-        port = stack.enter_context(stores.redis_server(folder)) if name.endswith("Redis") else 0
+        port = stack.enter_context(redis_server(folder)) if name.endswith("Redis") else 0
         stores.write_items(folder / "items.parquet", rows, features)
         stores.write_users(folder / "users.parquet", folder / "history.parquet", 10)
         store = stores.open_store(name, folder, port)

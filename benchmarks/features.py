@@ -23,6 +23,7 @@ from feast import FeatureStore
 
 from benchmarks import feature_stores as stores
 from benchmarks.feature_plots import plot
+from benchmarks.redis_server import redis_server
 from feature_repo.packed import packed_store
 from feature_repo.packed.keys import keys_of
 from feature_repo.packed.lmdb_backend import LmdbBackend
@@ -249,7 +250,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shoprank-")))
-        port = stack.enter_context(stores.redis_server(folder))
+        port = stack.enter_context(redis_server(folder))
         result: dict[str, Any] = {"rounds": options.rounds, "reads": measure_reads(folder, port, options.rounds)}
     result["materialization"] = {
         name: in_a_process("benchmarks.feature_writes", name, "100000", "16")

@@ -1,46 +1,89 @@
 """The floor: a grpcio server whose handler does nothing but hand over a reply made beforehand.
 
-Run as a process with a folder of replies, one for each size of request in bytes.
+Run as `python -m benchmarks.floor TRAFFIC…` with folders of recorded traffic. It has our server's transport: as many
+threads, and with --processes several processes that share the port.
 """
 
 from __future__ import annotations
 
 import argparse
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 
+from benchmarks.load.traffic import Traffic
+from server.settings import Settings
 
-class Canned(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
-    """Answers every request with the reply kept for its size, without reading it."""
-
-    def __init__(self, replies: dict[int, bytes]) -> None:
-        self._replies = replies
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: self._replies[len(request)])
+SERVICE, METHOD = "shoprank.v1.RankingService", "RankItems"
 
 
-def main() -> None:
-    """Serve the replies of a folder, `<bytes of the request>.reply` each, until told to stop."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", type=int, default=8)
-    options = parser.parse_args()
-    replies = {int(file.stem): file.read_bytes() for file in options.folder.glob("*.reply")}
-    server = grpc.server(ThreadPoolExecutor(options.threads), options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((Canned(replies),))
-    port = server.add_insecure_port("127.0.0.1:0")
+def handlers(replies: dict[bytes, bytes]) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    """The method that answers every request with the reply recorded for it, without reading it."""
+    return {METHOD: grpc.unary_unary_rpc_method_handler(lambda request, context: replies[request])}
+
+
+def serve(replies: dict[bytes, bytes], port: int, threads: int) -> None:
+    """Listen on the port of the loopback, which other processes may share, until told to stop."""
+    server = grpc.server(ThreadPoolExecutor(threads), options=[("grpc.so_reuseport", int(port > 0))])
+    methods = handlers(replies)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+    server.add_registered_method_handlers(SERVICE, methods)  # type: ignore[attr-defined]  # stubs lack it
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     print(f"floor: 127.0.0.1:{port}", flush=True)
+    wait_for_signal()
+    server.stop(1).wait()
+
+
+def share_port(processes: int, arguments: list[str]) -> None:
+    """Run so many floors on one free port until told to stop."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        command = [sys.executable, "-m", "benchmarks.floor", "--port", str(port), *arguments]
+        floors = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+        try:
+            for floor in floors:
+                if floor.stdout is None or not floor.stdout.readline():
+                    raise SystemExit("floor: a process did not start")
+            print(f"floor: 127.0.0.1:{port}", flush=True)
+            wait_for_signal()
+        finally:
+            for floor in floors:
+                floor.terminate()
+            for floor in floors:
+                floor.wait(30)
+
+
+def wait_for_signal() -> None:
+    """Return at SIGTERM or SIGINT."""
     told_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told_to_stop.set())
     told_to_stop.wait()
-    server.stop(1).wait()
+
+
+def main() -> None:
+    """Serve recorded replies until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("traffic", type=Path, nargs="+", help="folders that Traffic.write filled")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--threads", type=int, default=Settings.model_fields["threads"].default)
+    options = parser.parse_args()
+    if options.processes > 1:
+        share_port(options.processes, ["--threads", str(options.threads), *map(str, options.traffic)])
+        return
+    traffics = [Traffic.read(folder) for folder in options.traffic]
+    recorded = {request: reply for t in traffics for request, reply in zip(t.requests, t.replies, strict=True)}
+    serve(recorded, options.port, options.threads)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving import requests
+from benchmarks.serving import CANDIDATES
+from benchmarks.workload import requests
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.store import applied_store
 from feature_repo.transforms import assemble, pair_features_of
@@ -90,7 +91,8 @@ def main() -> None:
     model.prepare(listing.all(features.items_version()))
     ranker = Ranker(lambda user_id: model, features, items, listing, listing.newest)
     results: list[dict[str, Any]] = []
-    for count, some in requests(paths, seed=0).items():
+    for count in CANDIDATES:
+        some = requests(paths, count, count=50)
         query = parse.rank_query(some[0], MAX_CANDIDATES, items.shelf)
         (user,), version = features.users((query.user_id,))
         one = Asked(user.row, items.find(query.items, version), listing.newest(version))

@@ -1,174 +1,185 @@
 """Latency and throughput of RankItems beside an empty gRPC handler with the same request and reply bytes.
 
 Run as `python -m benchmarks.serving`; writes benchmarks/results/serving.json and serving.png. Closed loop: each client
-asks again when it has its answer. The two servers take turns within every round, so that what else the machine does
-falls on both.
+asks again when it has its answer. Servers take turns within every round, each alone on the first core; the generator
+and Redis, which would be another machine, are on the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
-import numpy.typing as npt
-import pyarrow.parquet as pq
 
+from benchmarks import servers
+from benchmarks.cores import generator_cores, machine, server_cores
+from benchmarks.load import h2load
+from benchmarks.load.generator import Generator, generator
+from benchmarks.load.job import Job
+from benchmarks.load.outcome import Outcome, percentiles
+from benchmarks.load.traffic import Traffic
+from benchmarks.redis_server import redis_server
+from benchmarks.serving_plots import plot
+from benchmarks.workload import check, recorded
 from feature_repo.paths import DataPaths, write_json
-from shoprank.v1.ranking_pb2 import RankItemsRequest
-from training.features.snapshots import snapshot_path
-from training.schedule import Schedule
+from shoprank import bundle
 
-METHOD = "/shoprank.v1.RankingService/RankItems"
+FLOOR, LMDB, REDIS = "empty handler", "shoprank, LMDB", "shoprank, Redis"
 CANDIDATES = (1, 10, 100, 500, 1_000)
-ROUNDS = 10
-USERS = 50
-F64 = npt.NDArray[np.float64]
-Ask = Callable[[bytes], bytes]
+ROUNDS = 6
+CONNECTIONS = 8
+BODIES = 8
+LATENCY_SECONDS, THROUGHPUT_SECONDS, ROWS_SECONDS = 0.4, 0.6, 0.5
+HOW = (
+    "Server on the first core, generator and Redis on the last. Latency: one grpcio client, closed loop. Throughput: "
+    f"h2load, {CONNECTIONS} connections with a call open on each, {BODIES} bodies. Ratios are medians of the rounds' "
+    "ratios. Rows: ONNX Runtime by itself, one thread, on the server's core."
+)
 
 
-@contextmanager
-def process(*command: str) -> Iterator[str]:
-    """A server process and its address, the last word of the first line it prints."""
-    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert server.stdout is not None
-        line = server.stdout.readline()
-        if not line:
-            raise SystemExit(f"serving: {' '.join(command)} did not start")
-        yield line.split()[-1]
-    finally:
-        server.terminate()
-        server.wait(30)
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked at one number of candidates: for the generator in a folder, for h2load as files of bodies."""
+
+    folder: Path
+    traffic: Traffic
+    bodies: list[h2load.Body]
+
+    @classmethod
+    def record(cls, address: str, paths: DataPaths, candidates: int, folder: Path) -> Load:
+        """Requests with the replies of the server at `address`, on disk below the folder."""
+        traffic = recorded(address, paths, candidates, folder / "traffic")
+        some = list(map(len, traffic.replies[:BODIES]))
+        return cls(folder / "traffic", traffic, h2load.write_bodies(folder / "bodies", traffic.requests[:BODIES], some))
 
 
-def requests(paths: DataPaths, seed: int) -> dict[int, list[bytes]]:
-    """Serialized requests by number of candidates: random users, random items that sold in the last 84 days."""
-    rng = np.random.default_rng(seed)
-    cutoff = Schedule.read(paths).serving
-    users = pq.read_table(snapshot_path(paths, "user_features", cutoff), columns=["user_id"])["user_id"].to_pylist()
-    items = pq.read_table(snapshot_path(paths, "item_features", cutoff), columns=["item_id", "item_purchases_84d"])
-    sold = items.filter(items["item_purchases_84d"].to_numpy() > 0)["item_id"].to_pylist()
-    return {
-        count: [
-            RankItemsRequest(
-                user_id=users[rng.integers(len(users))],
-                item_ids=[sold[i] for i in rng.choice(len(sold), count, replace=False)],
-            ).SerializeToString()
-            for _ in range(USERS)
-        ]
-        for count in CANDIDATES
-    }
+@dataclass(slots=True)
+class Measured:
+    """Rounds of one server at one number of candidates."""
 
+    latency: list[Outcome]
+    per_second: list[float]
 
-def raw(channel: grpc.Channel) -> Ask:
-    """RankItems on bytes."""
-    return channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
-
-
-def latency(ask: Ask, asked: Sequence[bytes], count: int) -> F64:
-    """Milliseconds of `count` requests, one after another."""
-    taken = np.empty(count)
-    for i in range(count):
-        began = time.perf_counter()
-        ask(asked[i % len(asked)])
-        taken[i] = time.perf_counter() - began
-    return taken * 1e3
-
-
-def throughput(ask: Ask, asked: Sequence[bytes], clients: int, seconds: float) -> float:
-    """Requests a second that so many clients get answered."""
-    done = [0] * clients
-    end = time.perf_counter() + seconds
-
-    def run(client: int) -> None:
-        while time.perf_counter() < end:
-            ask(asked[(client + done[client]) % len(asked)])
-            done[client] += 1
-
-    threads = [threading.Thread(target=run, args=(client,)) for client in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done) / seconds
-
-
-def measure(addresses: dict[str, str], asked: dict[int, list[bytes]], rounds: int) -> list[dict[str, Any]]:
-    """Latency and throughput of every server at every number of candidates, the servers taking turns."""
-    with ExitStack() as stack:
-        asks: dict[str, Ask] = {}
-        for name, address in addresses.items():
-            channel = stack.enter_context(grpc.insecure_channel(address))
-            asks[name] = raw(channel)
-        results = []
-        for count, some in asked.items():
-            times: dict[str, list[F64]] = {name: [] for name in asks}
-            rates: dict[str, list[float]] = {name: [] for name in asks}
-            for ask in asks.values():
-                latency(ask, some, 100)
-            for _ in range(rounds):
-                for name, ask in asks.items():
-                    times[name].append(latency(ask, some, 100))
-                    rates[name].append(throughput(ask, some, clients=4, seconds=0.5))
-            results.append(summary(count, times, rates))
-            print(describe(results[-1]), flush=True)
-    return results
-
-
-def summary(count: int, times: dict[str, list[F64]], rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Percentiles and rates by server, and shoprank's ratios to the floor."""
-    servers = {
-        name: {
-            "median_ms": float(np.median(np.concatenate(taken))),
-            "p99_ms": float(np.quantile(np.concatenate(taken), 0.99)),
-            "requests_per_second": float(np.median(rates[name])),
+    def summary(self) -> dict[str, Any]:
+        """The figures, for JSON."""
+        whole = Outcome.rounds(self.latency)
+        if faults := whole.faults():
+            raise SystemExit(f"bench: {'; '.join(faults)}")
+        return percentiles(whole.latency) | {
+            "requests_per_second": float(np.median(self.per_second)),
+            "replies_checked": whole.checked,
         }
-        for name, taken in times.items()
-    }
-    ours, floor = servers["shoprank"], servers["empty handler"]
-    return {
-        "candidates": count,
-        **servers,
-        "median_ratio": ours["median_ms"] / floor["median_ms"],
-        "throughput_ratio": ours["requests_per_second"] / floor["requests_per_second"],
-    }
 
 
-def describe(row: dict[str, Any]) -> str:
+def measure(addresses: dict[str, str], load: Load, generator: Generator, rounds: int) -> dict[str, Measured]:
+    """Latency and throughput of every server at one number of candidates, the servers taking turns."""
+    found = {name: Measured([], []) for name in addresses}
+    for address in addresses.values():
+        generator.measure(Job(address, str(load.folder), 0.2))
+    for _ in range(rounds):
+        for name, address in addresses.items():
+            found[name].latency.append(generator.measure(Job(address, str(load.folder), LATENCY_SECONDS)))
+            found[name].per_second.append(
+                h2load.throughput(address, load.bodies, CONNECTIONS, THROUGHPUT_SECONDS, generator_cores())
+            )
+    return found
+
+
+def by_grpcio(addresses: dict[str, str], load: Load, generator: Generator, rounds: int) -> dict[str, float]:
+    """Requests a second where the generator is grpcio in Python, as many clients as h2load has connections."""
+    rates: dict[str, list[float]] = {name: [] for name in addresses}
+    for _ in range(rounds):
+        for name, address in addresses.items():
+            job = Job(address, str(load.folder), THROUGHPUT_SECONDS, clients=CONNECTIONS)
+            rates[name].append(generator.measure(job).achieved)
+    return {name: float(np.median(some)) for name, some in rates.items()}
+
+
+def rows_per_second(directory: Path, rows: int) -> float:
+    """Of ONNX Runtime by itself, on the server's core."""
+    cores = ",".join(map(str, server_cores()))
+    command = ["taskset", "-c", cores, sys.executable, "-m", "benchmarks.rows", str(directory), str(rows)]
+    done = subprocess.run([*command, str(ROWS_SECONDS)], capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout))
+
+
+def row(candidates: int, found: dict[str, Measured], onnxruntime: float) -> dict[str, Any]:
+    """One number of candidates: figures by server, and each of ours beside the floor."""
+    result: dict[str, Any] = {"candidates": candidates, "onnxruntime_rows_per_second": onnxruntime}
+    result["servers"] = {name: measured.summary() for name, measured in found.items()}
+    medians = {name: np.array([np.median(o.latency) for o in m.latency]) for name, m in found.items()}
+    rates = {name: np.array(m.per_second) for name, m in found.items()}
+    for name in found:
+        if name != FLOOR:
+            result["servers"][name] |= {
+                "median_ratio": float(np.median(medians[name] / medians[FLOOR])),
+                "throughput_ratio": float(np.median(rates[name] / rates[FLOOR])),
+                "rows_ratio": float(np.median(rates[name]) * candidates / onnxruntime),
+            }
+    return result
+
+
+def ratios(results: list[dict[str, Any]]) -> dict[str, float]:
+    """Every ratio by name, such as `rank_100_lmdb_throughput_over_empty`."""
+    found = {}
+    for line in results:
+        for name, store in ((LMDB, "lmdb"), (REDIS, "redis")):
+            figures, key = line["servers"][name], f"rank_{line['candidates']}_{store}"
+            found[f"{key}_throughput_over_empty"] = figures["throughput_ratio"]
+            found[f"{key}_median_over_empty"] = figures["median_ratio"]
+            found[f"{key}_rows_over_onnxruntime"] = figures["rows_ratio"]
+    return found
+
+
+def describe(line: dict[str, Any]) -> str:
     """One line of a result."""
-    return (
-        f"{row['candidates']:>5} candidates: median {row['shoprank']['median_ms']:.2f} ms, "
-        f"{row['median_ratio']:.1f}× the empty handler's; {row['shoprank']['requests_per_second']:,.0f} requests/s, "
-        f"{row['throughput_ratio']:.2f} of the empty handler's"
+    return "\n".join(
+        f"{line['candidates']:>5} candidates, {name}: median {figures['median_ms']:.2f} ms, "
+        f"{figures['median_ratio']:.2f}× the empty handler's; {figures['requests_per_second']:,.0f} requests/s, "
+        f"{figures['throughput_ratio']:.2f} of the empty handler's"
+        for name, figures in line["servers"].items()
+        if name != FLOOR
     )
 
 
-def plot(results: list[dict[str, Any]], path: Path) -> None:
-    """Median and 99th percentile over the number of candidates."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    counts = [row["candidates"] for row in results]
-    for name, colour in (("shoprank", "C0"), ("empty handler", "C7")):
-        axes.plot(counts, [row[name]["median_ms"] for row in results], "o-", color=colour, label=f"{name}, median")
-        p99 = [row[name]["p99_ms"] for row in results]
-        axes.plot(counts, p99, "o:", color=colour, label=f"{name}, 99th percentile")
-    axes.set(xscale="log", yscale="log", xlabel="candidates", ylabel="milliseconds", title="RankItems, one client")
-    axes.legend()
-    figure.savefig(path, dpi=120)
+def run(shop: servers.Shop, rounds: int, folder: Path) -> dict[str, Any]:
+    """Start everything, measure, and stop it."""
+    paths, model = DataPaths(shop.data), bundle.current(shop.model_repository, "purchase")
+    with ExitStack() as stack:
+        port = stack.enter_context(redis_server(folder, generator_cores()))
+        redis = servers.in_redis(shop, folder, f"redis://127.0.0.1:{port}/0")
+        ours = {
+            name: stack.enter_context(servers.ours(some, server_cores()))
+            for name, some in ((LMDB, shop), (REDIS, redis))
+        }
+        loads = {n: Load.record(ours[LMDB], paths, n, folder / str(n)) for n in CANDIDATES}
+        for load in loads.values():
+            check(REDIS, ours[REDIS], load.traffic)
+        floor = stack.enter_context(servers.floor([load.folder for load in loads.values()], server_cores()))
+        addresses = {FLOOR: floor, **ours}
+        asking = stack.enter_context(generator(generator_cores()))
+        results = []
+        for count, load in loads.items():
+            found = measure(addresses, load, asking, rounds)
+            results.append(row(count, found, rows_per_second(model, count)))
+            print(describe(results[-1]), flush=True)
+        grpcio = by_grpcio(addresses, loads[100], asking, rounds)
+    return {
+        "how": HOW,
+        "machine": machine(),
+        "rounds": rounds,
+        "results": results,
+        "requests_per_second_of_100_candidates_asked_by_grpcio": grpcio,
+        "ratios": ratios(results),
+    }
 
 
 def main() -> None:
@@ -179,21 +190,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    asked = requests(DataPaths(options.data), seed=0)
-    serve = ["-m", "shoprank", "serve", "--port", "0", "--clock", "snapshot", "--data", str(options.data)]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        ours = stack.enter_context(process(*serve, "--model-repository", str(options.model_repository)))
-        with grpc.insecure_channel(ours) as channel:
-            for some in asked.values():
-                # The floor tells requests apart by their size, so each gets a reply as large as ours.
-                for request in some:
-                    reply = raw(channel)(request)
-                    (Path(folder) / f"{len(request)}.reply").write_bytes(reply)
-        floor = stack.enter_context(process("-m", "benchmarks.floor", folder))
-        results = measure({"shoprank": ours, "empty handler": floor}, asked, options.rounds)
+    h2load.installed()
+    with tempfile.TemporaryDirectory(prefix="shoprank-") as folder:
+        result = run(servers.Shop(options.data, options.model_repository), options.rounds, Path(folder))
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "serving.json", {"rounds": options.rounds, "results": results})
-    plot(results, options.out / "serving.png")
+    write_json(options.out / "serving.json", result)
+    plot(result["results"], options.out / "serving.png")
     print(f"serving: {options.out / 'serving.json'} and {options.out / 'serving.png'}")
 
 

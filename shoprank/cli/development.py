@@ -50,7 +50,7 @@ def clean(
 
 @bench.command("serving")
 def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
-    """Latency of scoring and ranking beside an empty gRPC handler."""
+    """Latency and throughput of ranking beside an empty gRPC handler; needs h2load and redis-server."""
     _run("benchmarks.serving", "--data", str(data), "--model-repository", str(model_repository))
 
 
@@ -58,6 +58,31 @@ def bench_serving(data: DataDir = Path("data"), model_repository: ModelRepositor
 def bench_phases(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
     """Where the time of a request goes, in process."""
     _run("benchmarks.phases", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("open")
+def bench_open(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Latency of calls that come on a schedule, beside an empty gRPC handler; needs h2load."""
+    _run("benchmarks.open_loop", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("workers")
+def bench_workers(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """What a second worker process brings; needs h2load."""
+    _run("benchmarks.workers", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("peers")
+def bench_peers(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Ranking by Feast, MLServer and TensorFlow beside ours; installs them apart; needs redis-server."""
+    _run("benchmarks.peers", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("report")
+def bench_report() -> None:
+    """Write the tables of docs/benchmarks.md anew from the last results, and print the targets."""
+    _run("benchmarks.report")
+    _run("benchmarks.targets")
 
 
 @bench.command("demo")

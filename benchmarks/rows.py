@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from feature_repo.transforms import ModelInput
-from server.model import load
+from server.models.model import load
 from shoprank import bundle
 
 

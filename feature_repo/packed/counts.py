@@ -16,16 +16,16 @@ class Counts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = np.zeros(len(Status), np.int64)
+        self._counts = [0] * len(Status)
 
     def add(self, statuses: Sequence[Status] | npt.NDArray[np.uint8]) -> None:
         """Count rows, a status each."""
-        counts = np.bincount(np.asarray(statuses, np.uint8), minlength=len(Status))
+        content = bytes(statuses)
         with self._lock:
-            self._counts += counts
+            self._counts = [count + content.count(status) for status, count in enumerate(self._counts)]
 
     def get(self) -> dict[str, int]:
         """Rows by status, such as `{"found": 10, …}`."""
         with self._lock:
-            counts = self._counts.tolist()
+            counts = list(self._counts)
         return {status.name.lower(): counts[status] for status in Status}

@@ -19,6 +19,7 @@ from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
 from feature_repo.packed.redis_connection import connect, without_secrets
+from feature_repo.packed.redis_mget import Around, MgetConnections, mget_command
 from shoprank.errors import FeatureStoreError
 
 PREFIX = b"sr1"
@@ -78,17 +79,25 @@ class RedisBackend:
         self._timeout = timeout
         self._ttl = b"%d" % (ttl or 0)
         self._client: Any = None
+        self._mget: MgetConnections | None = None
         self._lock = threading.Lock()
         self._place = without_secrets(connection)
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """See `Backend.get`; one round trip. A single server answers as of one moment, a cluster a node at a time."""
-        keys = [key for table, some in requests for key in redis_keys(table, some)]
-        if not keys:
+        count = sum(len(keys) for _, keys in requests)
+        if not count:
             return [[] for _ in requests]
         with self._translated():
-            answers = iter(self.client().mget(keys) if self._kind == "redis" else self._fetch(keys))
-        return [list(islice(answers, len(some))) for _, some in requests]
+            if self._kind == "redis":
+                command = mget_command([_around(table, keys) for table, keys in requests])
+                values = self._mgets().ask(command, count)
+            else:
+                values = self._fetch([key for table, keys in requests for key in redis_keys(table, keys)])
+        if len(requests) == 1:
+            return [values]
+        rest = iter(values)
+        return [list(islice(rest, len(keys))) for _, keys in requests]
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
         """See `Backend.put`. A failure leaves every row old or new, and the same call can be made again."""
@@ -233,6 +242,9 @@ class RedisBackend:
     def close(self) -> None:
         """See `Backend.close`."""
         with self._lock:
+            if self._mget is not None:
+                self._mget.close()
+                self._mget = None
             if self._client is not None:
                 self._client.close()
                 self._client = None
@@ -244,6 +256,15 @@ class RedisBackend:
                 if self._client is None:
                     self._client = connect(self._connection, self._kind, self._timeout)
         return self._client
+
+    def _mgets(self) -> MgetConnections:
+        """Connections of the client's pool that read."""
+        mget = self._mget
+        if mget is None:
+            pool = self.client().connection_pool
+            with self._lock:
+                mget = self._mget = self._mget or MgetConnections(pool)
+        return mget
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -259,12 +280,17 @@ class RedisBackend:
 
 def redis_keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
     """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view."""
-    before, after = PREFIX + b":{", b"}:" + table.encode()
+    before, middles, after = _around(table, keys)
+    return [before + key + after for key in middles]
+
+
+def _around(table: str, keys: Sequence[bytes]) -> Around:
+    """Redis keys of rows, in three parts."""
     if b"}" in b"".join(keys):  # a brace in an id must not decide: it would gather unlike ids in one slot
         keys = [
             HASHED + hashlib.blake2b(key, digest_size=32).hexdigest().encode() if b"}" in key else key for key in keys
         ]
-    return [before + key + after for key in keys]
+    return PREFIX + b":{", keys, b"}:" + table.encode()
 
 
 def _meta(kind: bytes, name: bytes) -> bytes:

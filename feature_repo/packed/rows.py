@@ -11,7 +11,7 @@ from zlib_ng.zlib_ng import crc32
 
 from feature_repo.packed.group import Array, Bools, Group, Plan, has, lists, parsed, values
 from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout
-from feature_repo.packed.record import RESIDUE
+from feature_repo.packed.record import RESIDUE, are_whole
 
 I64 = npt.NDArray[np.int64]
 
@@ -47,6 +47,8 @@ class Rows:
             whole = [r for r in records if r is not None]
             self.status[:] = Status.MISSING
             self.status[positions] = Status.FOUND
+        if not whole or self._one_table(whole, positions, layout_of):
+            return
         if list(map(crc32, whole)).count(RESIDUE) == len(whole):
             self._group(whole, positions, layout_of)
         else:
@@ -56,6 +58,25 @@ class Rows:
             self.status[places[sound]] = Status.FOUND
             self._group([whole[i] for i in sound], places[sound], layout_of)
 
+    def _one_table(
+        self,
+        records: Sequence[bytes],
+        positions: npt.NDArray[np.intp] | slice,
+        layout_of: Callable[[int], Layout | None],
+    ) -> bool:
+        """Keep records that are of one length and layout and unharmed, which most reads find; whether they are."""
+        count, size = len(records), len(records[0])
+        if size < HEAD.size or list(map(len, records)).count(size) != count:
+            return False
+        joined = b"".join(records)
+        if not are_whole(joined, count):
+            return False
+        table = np.frombuffer(joined, np.uint8).reshape(count, size)
+        if table[:, :8].tobytes() != joined[:8] * count:
+            return False
+        self._add(records, positions, layout_of, table)
+        return True
+
     def _group(
         self,
         records: Sequence[bytes],
@@ -63,15 +84,6 @@ class Rows:
         layout_of: Callable[[int], Layout | None],
     ) -> None:
         """Split whole records by their layout."""
-        if not records:
-            return
-        size = len(records[0])
-        if size >= HEAD.size and set(map(len, records)) == {size}:
-            table = np.frombuffer(b"".join(records), np.uint8).reshape(-1, size)
-            heads = table[:, :8].view(np.uint64)
-            if (heads == heads[0]).all():
-                self._add(records, positions, layout_of, table)
-                return
         members: dict[bytes, list[int]] = {}
         for i, record in enumerate(records):
             members.setdefault(record[:8], []).append(i)

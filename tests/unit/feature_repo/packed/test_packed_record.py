@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.packed.layout import NO_TIME, Column, Layout, kind_of
-from feature_repo.packed.record import Decoder, Row, encode, fitting, is_whole, sealed, times
+from feature_repo.packed.record import Decoder, Row, are_whole, encode, fitting, is_whole, sealed, times
 from feature_repo.packed.view import micros, moment
 from tests.packed_values import KINDS, canonical, decoded, layout, record, row, value, written
 
@@ -31,6 +31,29 @@ def test_ten_thousand_rows_of_random_schemas_come_back_as_written(seed: int) -> 
         assert is_whole(packed)
         assert times(packed) == (one.event_time, one.created)
         assert decoded(schema, packed) == written(schema, one.values)
+
+
+@settings(repeatable, max_examples=250)
+@given(st.binary(max_size=60), st.integers(1, 40), st.data())
+def test_joined_records_are_whole_until_a_bit_of_them_is_changed(first: bytes, count: int, data: st.DataObject) -> None:
+    rng = random.Random(first)
+    records = [sealed(first), *(sealed(rng.randbytes(len(first))) for _ in range(count - 1))]
+    joined = b"".join(records)
+    assert are_whole(joined, count)
+    place = data.draw(st.integers(0, len(joined) * 8 - 1))
+    harmed = bytearray(joined)
+    harmed[place // 8] ^= 1 << place % 8
+    assert not are_whole(bytes(harmed), count)
+
+
+@settings(repeatable, max_examples=100)
+@given(st.integers(2, 600), st.integers(1, 30), st.binary(min_size=1, max_size=4))
+def test_the_same_harm_to_two_of_many_records_does_not_cancel_out(count: int, size: int, harm: bytes) -> None:
+    rng = random.Random(count)
+    records = [sealed(rng.randbytes(size)) for _ in range(count)]
+    for i in rng.sample(range(count), 2):
+        records[i] = bytes(a ^ b for a, b in zip(records[i], harm.ljust(size + 4, b"\1"), strict=True))
+    assert not are_whole(b"".join(records), count)
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 100])

@@ -85,19 +85,20 @@ class RedisBackend:
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """See `Backend.get`; one round trip. A single server answers as of one moment, a cluster a node at a time."""
-        count = sum(len(keys) for _, keys in requests)
-        if not count:
+        if not any(keys for _, keys in requests):
             return [[] for _ in requests]
         with self._translated():
             if self._kind == "redis":
-                command = mget_command([_around(table, keys) for table, keys in requests])
-                values = self._mgets().ask(command, count)
+                values = self._ask([_around(table, keys) for table, keys in requests])
             else:
                 values = self._fetch([key for table, keys in requests for key in redis_keys(table, keys)])
         if len(requests) == 1:
             return [values]
         rest = iter(values)
         return [list(islice(rest, len(keys))) for _, keys in requests]
+
+    def _ask(self, groups: Sequence[Around]) -> list[bytes | None]:
+        return self._mgets().ask(mget_command(groups), sum(len(middles) for _, middles, _ in groups))
 
     def put(self, table: str, layouts: Iterable[Layout], chunks: Iterable[Rows]) -> Written:
         """See `Backend.put`. A failure leaves every row old or new, and the same call can be made again."""
@@ -201,9 +202,9 @@ class RedisBackend:
         """See `Backend.get_at`. A cluster's nodes answer at moments of their own: there the version is asked first."""
         if self._kind != "redis":
             return self._get_apart(requests, table)
-        keys = [key for name, some in requests for key in redis_keys(name, some)]
+        groups = [_around(name, keys) for name, keys in requests]
         with self._translated():
-            *answers, version = self.client().mget([*keys, _version_key(table)])
+            *answers, version = self._ask([*groups, (b"", [_version_key(table)], b"")])
         found = iter(answers)
         return [list(islice(found, len(some))) for _, some in requests], int(version or 0)
 

@@ -31,11 +31,17 @@ def store(request: pytest.FixtureRequest, bare: DataPaths, trained: Shop) -> Fea
     paths = bare
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        paths = replace(bare, redis=server.url)
-        redis.Redis.from_url(server.url).flushdb()
+        paths = replace(bare, redis=own_database(server))
     apply(paths, trained.models)
     list(materialize(paths, trained.schedule.test))
     return applied_store(paths)
+
+
+def own_database(server: RedisServer) -> str:
+    """URL of an empty database that no other test uses."""
+    url = f"{server.url.rpartition('/')[0] if server.url.count('/') > 2 else server.url}/9"
+    redis.Redis.from_url(url).flushdb()
+    return url
 
 
 def push(store: FeatureStore, prices: dict[str, float], later: int = 1) -> None:
@@ -133,9 +139,8 @@ def test_readers_never_see_an_older_price_than_the_version_they_learned(store: F
 
 
 def test_a_redis_that_lost_its_memory_is_noticed(bare: DataPaths, trained: Shop, redis_server: RedisServer) -> None:
-    paths = replace(bare, redis=redis_server.url)
-    client = redis.Redis.from_url(redis_server.url)
-    client.flushdb()
+    url = own_database(redis_server)
+    paths, client = replace(bare, redis=url), redis.Redis.from_url(url)
     apply(paths, trained.models)
     list(materialize(paths, trained.schedule.test))
     store = applied_store(paths)

@@ -203,8 +203,9 @@ class RedisBackend:
         if self._kind != "redis":
             return self._get_apart(requests, table)
         groups = [_around(name, keys) for name, keys in requests]
+        groups.append((_version_key(table), [b""], b""))  # a beginning, unlike a middle, may be of any length
         with self._translated():
-            *answers, version = self._ask([*groups, (b"", [_version_key(table)], b"")])
+            *answers, version = self._ask(groups)
         found = iter(answers)
         return [list(islice(found, len(some))) for _, some in requests], int(version or 0)
 

@@ -237,6 +237,20 @@ def test_keys_that_are_not_there_or_of_another_type_are_missing(redis_server: Re
     backend.close()
 
 
+@pytest.mark.parametrize("table", [TABLE, "shop/" + "v" * 600])
+def test_rows_and_the_version_of_their_table_come_in_one_answer(redis_server: RedisServer, table: str) -> None:
+    client = redis_server.client()
+    client.flushall()
+    backend = RedisBackend(redis_server.url, "redis", 5.0)
+    assert backend.get_at([(table, KEYS)], table) == ([[None] * 3], 0)
+    backend.clear(table)
+    client.set(redis_keys(table, KEYS)[1], "two")
+    version = backend.version(table)
+    assert version > 0
+    assert backend.get_at([(table, KEYS[:2]), (TABLE, KEYS[:1])], table) == ([[None, b"two"], [None]], version)
+    backend.close()
+
+
 def test_threads_get_the_answers_to_their_own_questions(redis_server: RedisServer) -> None:
     client = redis_server.client()
     client.flushall()

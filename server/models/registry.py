@@ -78,6 +78,7 @@ class Models:
         self._recent: list[int] = []
         self._unloaded: set[int] = set()
         self._garbled = ""
+        self._published: ProcessState | None = None
 
     def of(self, user_id: str) -> Model:
         """The model that answers the user's call. Raises BundleError where no version could be loaded yet."""
@@ -129,9 +130,7 @@ class Models:
                 for version in self._ahead(wanted):
                     self.versions.ensure(version)
             self._release(wanted)
-            active = self.active
-            version = active.manifest.version if active else None
-            self.processes.publish(self.name, ProcessState(os.getpid(), version, self.versions.numbers()))
+            self._publish()
 
     def load(self, version: int) -> None:
         """Load the version and keep it loaded, in every process. Raises BundleError where it cannot be."""
@@ -188,6 +187,13 @@ class Models:
             self._unloaded.discard(version)
             self._known.add(version)
             return self.versions.require(version)
+
+    def _publish(self) -> None:
+        active = self.active
+        state = ProcessState(os.getpid(), active.manifest.version if active else None, self.versions.numbers())
+        if state != self._published:
+            self._published = state
+            self.processes.publish(self.name, state)
 
     def _change(self, change: Callable[[Traffic], Traffic]) -> None:
         with bundle.locked(self._home):

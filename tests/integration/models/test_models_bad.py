@@ -77,10 +77,10 @@ SPOILERS = {
     truncate: "SHA-256",
     no_manifest: "no such file",
     no_golden_file: "missing, though the manifest names it",
-    golden_is_no_archive: "cannot be loaded",
+    golden_is_no_archive: "no NumPy archive",
     other_golden_answers: "golden answers differ",
     other_schema: "features differ",
-    garbage_for_a_graph: "cannot be loaded",
+    garbage_for_a_graph: "no ONNX model",
     manifest_of_another_version: "its manifest is of purchase version 3",
 }
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 
 from benchmarks import servers
@@ -22,7 +21,7 @@ from benchmarks.workload import replies
 from shoprank.v1.ranking_pb2 import RankItemsResponse
 
 REPLY = RankItemsResponse(item_ids=["a"], probabilities=[1.0], purchase_probabilities=[0.5]).SerializeToString()
-STALL = 0.4
+STALL = 1.0
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
@@ -67,17 +66,16 @@ def stalling_once(after: int) -> Answer:
 
 def test_an_open_loop_charges_a_stall_to_every_call_that_was_due_meanwhile(asking: Generator, traffic: Path) -> None:
     with server(stalling_once(after=100)) as address:
-        found = asking.measure(Job(address, str(traffic), seconds=2.0, rate=100.0, arrivals="constant"))
-    slow = np.sort(found.latency[found.latency > STALL * 1e3 / 4])
-    assert len(found.latency) == 200
-    assert 20 <= len(slow) <= 60  # of the 40 due in 0.4 s, those that waited over 0.1 s
-    assert slow[-1] >= STALL * 1e3
+        found = asking.measure(Job(address, str(traffic), seconds=3.0, rate=100.0, arrivals="constant"))
+    assert len(found.latency) == 300
+    assert (found.latency > STALL * 1e3 / 2).sum() >= 40  # of the 100 due in a second, the first half
+    assert found.latency.max() >= STALL * 1e3
 
 
 def test_a_closed_loop_hides_it_in_one_call(asking: Generator, traffic: Path) -> None:
     with server(stalling_once(after=20)) as address:
-        found = asking.measure(Job(address, str(traffic), seconds=1.0))
-    assert (found.latency > STALL * 1e3 / 4).sum() <= 2
+        found = asking.measure(Job(address, str(traffic), seconds=2.0))
+    assert (found.latency > STALL * 1e3 / 2).sum() <= 2
     assert found.latency.max() >= STALL * 1e3
 
 

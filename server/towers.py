@@ -44,7 +44,7 @@ class Towers:
 
     def __init__(self, item: ort.InferenceSession, pair: ort.InferenceSession) -> None:
         self._item = item
-        self._pair = pair
+        self.pair = pair
         self._width = int(item.get_outputs()[0].shape[1])
         self._shares: Shares | None = None
 
@@ -61,7 +61,7 @@ class Towers:
             "pair": pair_features_of(user, items.shelf.facts, items.positions, asked.time),
             "share": self.shares(items.shelf, items.positions),
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
@@ -83,7 +83,7 @@ class Towers:
             "pair": pairs,
             "share": self._shares_of(asked),
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
@@ -97,7 +97,7 @@ class Towers:
             "pair": numeric[:, OF_PAIR.numeric],
             "share": share,
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def shares(self, shelf: Shelf, positions: I64) -> F32:

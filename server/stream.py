@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import grpc
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """Bytes of requests that wait, after which no further one is read."""
 
 

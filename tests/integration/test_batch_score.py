@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,10 +30,8 @@ def job(shop: Shop, out: Path, **more: float) -> Job:
     return Job(shop.paths, current(shop.models, "purchase"), out, **more)  # type: ignore[arg-type]
 
 
-def last(steps: object) -> Progress:
-    *_, progress = steps  # type: ignore[misc]
-    assert isinstance(progress, Progress)
-    return progress
+def last(steps: Iterator[Progress]) -> Progress:
+    return list(steps)[-1]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_pairs_get_the_scores_that_a_server_gives(trained: Shop, server: Running
     with Client(server.address, timeout=10) as client:
         for row in rows:
             scored = client.score(row["user_id"], [row["item_id"]]).items
-            expected = [(s.probability, s.logit) for s in scored] or [(None, None)]
+            expected: list[Any] = [(s.probability, s.logit) for s in scored] or [(None, None)]
             for found, wanted in zip((row["probability"], row["logit"]), expected[0], strict=True):
                 assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-6, abs=1e-6))
 

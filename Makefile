@@ -88,6 +88,10 @@ bench-peers: install ## Measure Feast, MLServer and TensorFlow doing the same; n
 bench-report: install ## Write the tables of docs/benchmarks.md from the last results
 	$(RUN) bench report
 
+.PHONY: bench-batch
+bench-batch: install ## Measure batch scoring and streams beside a raw ONNX Runtime loop
+	$(RUN) bench batch $(STORE)
+
 .PHONY: parity
 parity: install ## Hold the features of training against those served, bit for bit
 	$(RUN) bench parity --data $(DATA)

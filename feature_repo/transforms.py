@@ -176,9 +176,10 @@ def pair_features(user: UserRow, items: ItemRows, time: int) -> F32:
     return pair_features_of(user, facts, np.arange(len(items)), time)
 
 
-def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int) -> F32:
-    """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`)."""
-    out: F32 = np.empty((len(positions), pairs.WIDTH), np.float32)
+def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int, out: F32 | None = None) -> F32:
+    """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`), into `out` if given."""
+    if out is None:
+        out = np.empty((len(positions), pairs.WIDTH), np.float32)
     h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
     pairs.fill(
         out, time, orders, purchases, gap, user.times, decays(time, user.as_of),

@@ -24,6 +24,7 @@ from server.inference import grpc_service_pb2
 from server.inference.reflected import gathered
 from server.inference.servicer import Inference
 from server.items import Items
+from server.many import Bounds
 from server.methods import Stage, register
 from server.models.model import Model
 from server.models.repository import Repository
@@ -138,7 +139,7 @@ def _register(
     stages: list[Stage],
 ) -> health.HealthServicer:
     for file, name, servicer in (
-        (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates)),
+        (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, Bounds.of(settings))),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
         (model_pb2, "ModelService", ModelAdmin(models)),
         (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),

@@ -77,6 +77,10 @@ class OnlineFeatures:
         """A number that grows with every write of items."""
         return self._reader.version(self._items)
 
+    def versions(self) -> tuple[int, ...]:
+        """Numbers of which one grows with every write of users or items."""
+        return tuple(self._reader.version(table) for table in self._reader.tables)
+
     def items_changed(self, since: int) -> tuple[int, list[str] | None]:
         """The version of the items, and the ids written after version `since`; None where any may have been."""
         version, keys = self._reader.changed(self._items, since)

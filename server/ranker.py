@@ -131,7 +131,7 @@ class Ranker:
         ]
         call.mark("features")
         rankings: dict[int, Ranking] = {}
-        for model in dict.fromkeys(models):
+        for model in {id(model): model for model in models}.values():
             mine = [i for i, other in enumerate(models) if other is model]
             answers = _score_all(model, [found[i] for i in mine])
             for i, (purchase, logits) in zip(mine, answers, strict=True):
@@ -140,6 +140,10 @@ class Ranker:
                 rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest)
         call.mark("inference")
         return [rankings[i] for i in range(len(queries))]
+
+    def candidates(self, query: RankQuery) -> int:
+        """Number of candidates of a query, those that the store does not know among them."""
+        return len(query.items) or len(self._listing.all(self._features.items_version()))
 
     def _look_up(self, user_id: str, items: Wanted, time: int | None) -> tuple[StoredUser, Asked]:
         (user,), version = self._features.users((user_id,))

@@ -64,13 +64,13 @@ def _joined(
     shelf = items.shelf
     parts = [entries_of(chosen, items.positions, shelf.facts, shelf.entries)]
     for number, column in enumerate(columns, 2):
-        parts += (_head(number, 4 * len(column)), column)
+        parts += (head(number, 4 * len(column)), column)
     return b"".join((*parts, rest.SerializeToString()))
 
 
 @lru_cache(maxsize=16_384)
-def _head(number: int, size: int) -> bytes:
-    """What comes before the bytes of a field of that number: its tag, of a length-delimited one, and its size."""
+def head(number: int, size: int) -> bytes:
+    """What comes before the bytes of a length-delimited field of that number, below 16: its tag and its size."""
     out = [number << 3 | 2]
     while size >= 128:
         out.append(size & 127 | 128)

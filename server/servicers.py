@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import grpc
 
-from server import parse, reply
+from server import many, parse, reply
 from server.call import current
 from server.catalogue import Catalogue
+from server.many import Bounds
 from server.ranker import Ranker
+from server.stream import ReadAhead
+from shoprank.errors import InvalidRequest, Overloaded
 from shoprank.v1 import catalog_pb2, catalog_pb2_grpc
+
+STREAM_RETRY_SECONDS = 1.0
 
 
 class Ranking:
     """`shoprank.v1.RankingService`, on bytes."""
 
-    raw = frozenset({"ScoreItems", "RankItems"})
+    raw = frozenset({"ScoreItems", "RankItems", "BatchRankItems", "StreamRankItems"})
 
-    def __init__(self, ranker: Ranker, max_candidates: int) -> None:
+    def __init__(self, ranker: Ranker, max_candidates: int, bounds: Bounds) -> None:
         self._ranker = ranker
         self._max_candidates = max_candidates
+        self._bounds = bounds
+        self._streams = threading.BoundedSemaphore(bounds.streams)
 
     def ScoreItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
@@ -31,6 +41,41 @@ class Ranking:
         query = parse.rank_query(request, self._max_candidates, self._ranker.items.shelf)
         call.mark("parse")
         return reply.ranked(self._ranker.rank(query, call))
+
+    def BatchRankItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        call = current()
+        queries = many.queries_of(many.requests_of(request), self._max_candidates, self._bounds, self._ranker)
+        call.mark("parse")
+        return many.joined(list(many.ranked(self._ranker, queries, context.is_active, call)))
+
+    def StreamRankItems(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        if not self._streams.acquire(blocking=False):
+            raise Overloaded(f"{self._bounds.streams} streams are answered now, no more at once", STREAM_RETRY_SECONDS)
+        ahead = ReadAhead(requests, self._bounds.read_ahead)
+        if not context.add_callback(ahead.close):
+            ahead.close()  # the caller has gone already
+        try:
+            yield from self._answers(ahead, context)
+        finally:
+            ahead.close()
+            self._streams.release()
+
+    def _answers(self, ahead: ReadAhead, context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Answers in the order of the requests; those that were waiting are ranked together."""
+        call, place = current(), 0
+        for taken in ahead.taken():
+            queries, wrong = [], None
+            for request in taken:
+                try:
+                    queries.append(many.query_of(request, place, self._max_candidates, self._ranker))
+                except InvalidRequest as error:
+                    wrong = error
+                    break
+                place += 1
+            call.mark("parse")
+            yield from many.ranked(self._ranker, queries, context.is_active, call)
+            if wrong is not None:
+                raise wrong
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):

@@ -52,6 +52,16 @@ class Settings(BaseSettings):
         "wall", description="Time of a request that names none: now, or the cutoff of the newest item features."
     )
     max_candidates: int = Field(5_000, ge=1, le=100_000, description="Candidates of a request at most.")
+    max_batch: int = Field(1_000, ge=1, le=100_000, description="Requests of a batch at most.")
+    max_batch_candidates: int = Field(
+        200_000, ge=1, le=10_000_000, description="Candidates of a batch at most, over all its requests."
+    )
+    max_streams: int = Field(
+        4, ge=1, le=256, description="Streams answered at once; each takes one of `threads` for as long as it lasts."
+    )
+    read_ahead: int = Field(
+        64, ge=1, le=1_000, description="Requests of a stream that are read, and ranked together, ahead of its answers."
+    )
     cached_items: int = Field(
         250_000,
         ge=1,

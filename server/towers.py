@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from feature_repo.pairs import WIDTH
 from feature_repo.schema import OF_ITEM, OF_PAIR, OF_USER
 from feature_repo.transforms import I64, ModelInput, UserRow, context_features, pair_features_of
 from server.items import Found, Shelf
@@ -43,7 +44,7 @@ class Towers:
 
     def __init__(self, item: ort.InferenceSession, pair: ort.InferenceSession) -> None:
         self._item = item
-        self._pair = pair
+        self.pair = pair
         self._width = int(item.get_outputs()[0].shape[1])
         self._shares: Shares | None = None
 
@@ -60,22 +61,29 @@ class Towers:
             "pair": pair_features_of(user, items.shelf.facts, items.positions, asked.time),
             "share": self.shares(items.shelf, items.positions),
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
         """As `score`, of several users' items one behind the other, in one run of the graph."""
         counts = [len(one.items) for one in asked]
-        numbers = [np.concatenate((one.user.numbers, context_features(one.time))) for one in asked]
-        pairs = [pair_features_of(a.user, a.items.shelf.facts, a.items.positions, a.time) for a in asked]
+        users = np.empty((len(asked), _USER_WIDTH), np.float32)
+        pairs = np.empty((sum(counts), WIDTH), np.float32)
+        at = 0
+        for row, one in enumerate(asked):
+            users[row, : len(one.user.numbers)] = one.user.numbers
+            users[row, len(one.user.numbers) :] = context_features(one.time)
+            end = at + counts[row]
+            pair_features_of(one.user, one.items.shelf.facts, one.items.positions, one.time, pairs[at:end])
+            at = end
         feeds = {
-            "user_numeric": np.stack(numbers),
+            "user_numeric": users,
             "user_categorical": np.stack([one.user.keys for one in asked]),
             "owner": np.repeat(np.arange(len(asked)), counts),
-            "pair": np.concatenate(pairs),
-            "share": np.concatenate([self.shares(one.items.shelf, one.items.positions) for one in asked]),
+            "pair": pairs,
+            "share": self._shares_of(asked),
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
@@ -89,7 +97,7 @@ class Towers:
             "pair": numeric[:, OF_PAIR.numeric],
             "share": share,
         }
-        probability, logit = self._pair.run(OUTPUTS, feeds)
+        probability, logit = self.pair.run(OUTPUTS, feeds)
         return probability, logit
 
     def shares(self, shelf: Shelf, positions: I64) -> F32:
@@ -104,6 +112,13 @@ class Towers:
             kept.there[new] = True
         chosen: F32 = kept.values.take(positions, axis=0)
         return chosen
+
+    def _shares_of(self, asked: Sequence[Asked]) -> F32:
+        """Shares of the items of all, one behind the other: one copy where they are on one shelf."""
+        shelf = asked[0].items.shelf
+        if all(one.items.shelf is shelf for one in asked):
+            return self.shares(shelf, np.concatenate([one.items.positions for one in asked]))
+        return np.concatenate([self.shares(one.items.shelf, one.items.positions) for one in asked])
 
     def _share(self, numbers: F32, keys: npt.NDArray[Any]) -> F32:
         share: F32

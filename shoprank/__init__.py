@@ -2,6 +2,7 @@
 
 from shoprank.client import AsyncClient, Client
 from shoprank.errors import FieldViolation, InvalidRequest, ServerError, ShoprankError, UserError
+from shoprank.requests import RankRequest
 from shoprank.results import (
     FeatureState,
     FeatureStatus,
@@ -21,6 +22,7 @@ __all__ = [
     "FieldViolation",
     "InvalidRequest",
     "Item",
+    "RankRequest",
     "RankedItem",
     "Ranking",
     "ScoredItem",

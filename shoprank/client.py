@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import datetime
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Self
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from shoprank import results
+from shoprank import results, streams
 from shoprank.connection import Connection, Token
-from shoprank.errors import FieldViolation, InvalidRequest, ServerError
-from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc, status_pb2
+from shoprank.requests import (
+    CATALOGUE_TIMEOUT,
+    RankRequest,
+    batch_request,
+    items_request,
+    rank_request,
+    rank_timeout,
+    score_request,
+    typed,
+)
+from shoprank.v1 import catalog_pb2_grpc, ranking_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 1.0
-CATALOGUE_TIMEOUT = 10.0
-"""Seconds a ranking of the whole catalogue may take by default."""
-
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -118,6 +121,25 @@ class Client:
         except grpc.RpcError as error:
             raise typed(error) from error
 
+    def rank_batch(self, requests: Iterable[RankRequest], *, timeout: float | None = None) -> list[results.Ranking]:
+        """Rankings for many users in one call, in the order of the requests; 10 seconds where no timeout is given."""
+        limit = CATALOGUE_TIMEOUT if timeout is None else timeout
+        try:
+            reply = self._ranking.BatchRankItems(batch_request(requests), timeout=limit)
+        except grpc.RpcError as error:
+            raise typed(error) from error
+        return [results.ranking(one) for one in reply.responses]
+
+    def rank_stream(
+        self, requests: Iterable[RankRequest], *, timeout: float | None = None
+    ) -> Iterator[results.Ranking]:
+        """A ranking for each request, in their order, as they come; requests are taken as the server keeps up.
+
+        timeout: seconds the whole stream may take; as long as it lasts where it is None. A bad request ends it with
+        InvalidRequest, once those before it are answered. Closing the iterator ends the call.
+        """
+        return streams.ranked(self._ranking, requests, timeout)
+
     def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """What the items are, by id; ids the catalogue does not know are left out."""
         request = items_request(item_ids)
@@ -197,6 +219,23 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise typed(error) from error
 
+    async def rank_batch(
+        self, requests: Iterable[RankRequest], *, timeout: float | None = None
+    ) -> list[results.Ranking]:
+        """As `Client.rank_batch`."""
+        limit = CATALOGUE_TIMEOUT if timeout is None else timeout
+        try:
+            reply = await self._ranking.BatchRankItems(batch_request(requests), timeout=limit)
+        except grpc.RpcError as error:
+            raise typed(error) from error
+        return [results.ranking(one) for one in reply.responses]
+
+    def rank_stream(
+        self, requests: AsyncIterator[RankRequest] | Iterable[RankRequest], *, timeout: float | None = None
+    ) -> AsyncIterator[results.Ranking]:
+        """As `Client.rank_stream`; requests may come from an asynchronous iterator."""
+        return streams.ranked_async(self._ranking, requests, timeout)
+
     async def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """As `Client.items`."""
         request = items_request(item_ids)
@@ -218,98 +257,3 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def score_request(
-    user_id: str, item_ids: Iterable[str], time: datetime | None, channel: str
-) -> ranking_pb2.ScoreItemsRequest:
-    """The request of ScoreItems. Raises InvalidRequest for what cannot be put into one."""
-    return _build(
-        ranking_pb2.ScoreItemsRequest, user_id=user_id, item_ids=_ids(item_ids), context=_context(time, channel)
-    )
-
-
-def rank_request(
-    user_id: str,
-    item_ids: Iterable[str] | None,
-    top_k: int | None,
-    temperature: float | None,
-    time: datetime | None,
-    channel: str,
-) -> ranking_pb2.RankItemsRequest:
-    """The request of RankItems. Raises InvalidRequest for what cannot be put into one, and for an empty list."""
-    candidates = None if item_ids is None else _ids(item_ids)
-    if candidates == []:
-        raise InvalidRequest([FieldViolation("item_ids", "is empty; leave it out for the whole catalogue")])
-    return _build(
-        ranking_pb2.RankItemsRequest,
-        user_id=user_id,
-        item_ids=candidates,
-        top_k=top_k,
-        temperature=temperature,
-        context=_context(time, channel),
-    )
-
-
-def items_request(item_ids: Iterable[str]) -> catalog_pb2.GetItemsRequest:
-    """The request of GetItems. Raises InvalidRequest for what cannot be put into one."""
-    return _build(catalog_pb2.GetItemsRequest, item_ids=_ids(item_ids))
-
-
-M = TypeVar("M", bound=Message)
-
-
-def _build(kind: type[M], **fields: Any) -> M:
-    """The message, filled a field at a time, so that every field that does not fit can be named."""
-    message = kind()
-    wrong = []
-    for name, value in fields.items():
-        try:
-            message.MergeFrom(kind(**{name: value}))
-        except (TypeError, ValueError) as error:
-            wrong.append(FieldViolation(name, f"does not fit: {value!r:.80}: {error!s:.200}"))
-    if wrong:
-        raise InvalidRequest(wrong)
-    return message
-
-
-def _ids(item_ids: Iterable[str]) -> list[str]:
-    if isinstance(item_ids, str | bytes):
-        raise InvalidRequest([FieldViolation("item_ids", f"is one text, not a list of ids: {item_ids!r:.80}")])
-    return list(item_ids)
-
-
-def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float:
-    """Seconds a ranking may take where the caller does not say: more for the whole catalogue."""
-    return default if request.item_ids else max(default, CATALOGUE_TIMEOUT)
-
-
-def _context(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
-    context = _build(ranking_pb2.RequestContext, channel=channel)
-    if time is not None:
-        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-        context.time.CopyFrom(Timestamp(seconds=math.floor(aware.timestamp())))
-    return context
-
-
-def typed(error: grpc.RpcError) -> InvalidRequest | ServerError:
-    """The error as shoprank's own: InvalidRequest where the server named bad fields, else ServerError."""
-    if violations := _violations(error):
-        return InvalidRequest(violations)
-    return ServerError(error.code().name, error.details() or "")
-
-
-def _violations(error: grpc.RpcError) -> list[FieldViolation]:
-    trailers = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
-    found: list[FieldViolation] = []
-    for key, value in trailers:
-        if key != "grpc-status-details-bin" or isinstance(value, str):
-            continue
-        try:
-            for detail in status_pb2.Status.FromString(value).details:
-                if detail.type_url.rpartition("/")[2] == "google.rpc.BadRequest":
-                    bad = status_pb2.BadRequest.FromString(detail.value)
-                    found += [FieldViolation(v.field, v.description) for v in bad.field_violations]
-        except DecodeError:
-            continue  # details of another server; the code and message still stand
-    return found

@@ -11,8 +11,9 @@ from typing import Any, Self, TypeVar
 
 import grpc
 
-from shoprank.client import DEFAULT_ADDRESS, typed
+from shoprank.client import DEFAULT_ADDRESS
 from shoprank.connection import Connection, Token
+from shoprank.requests import typed
 from shoprank.traffic import Share, Traffic, steps
 from shoprank.v1 import model_pb2 as pb
 from shoprank.v1 import model_pb2_grpc

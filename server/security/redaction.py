@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +22,38 @@ FIELDS = frozenset({"user_id", "user_ids"})
 LONG = 6
 """An id of so many characters is replaced inside longer words too; a shorter one, such as `1`, only as a word."""
 
+RECENT, RECENT_BYTES = 2_048, 16 * 1024 * 1024
+"""Requests of a stream whose ids are hidden, and their bytes: more than are read ahead of their answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Answering:
-    """A request being answered, and what to call its users by."""
+    """The requests being answered, and what to call their users by."""
 
     method: Method
-    request: Any
+    requests: Iterable[Any]
     pseudonyms: Pseudonyms
+
+
+class _Recent:
+    """The last requests of a stream: what was read, by whatever thread, may be answered later, by another."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Any] = deque()
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(tuple(self._kept))
+
+    def add(self, request: Any) -> None:
+        self._kept.append(request)
+        self._bytes += _size(request)
+        while len(self._kept) > 1 and (len(self._kept) > RECENT or self._bytes > RECENT_BYTES):
+            self._bytes -= _size(self._kept.popleft())
+
+
+def _size(request: Any) -> int:
+    return len(request) if isinstance(request, bytes) else int(request.ByteSize())
 
 
 _answering: ContextVar[_Answering | None] = ContextVar("answering", default=None)
@@ -47,16 +72,15 @@ class Redaction:
         A call that ended by an exception stays noted until the thread answers the next: gRPC logs exceptions late.
         """
 
-        def noted(requests: Iterator[Any]) -> Iterator[Any]:
+        def noted(requests: Iterator[Any], recent: _Recent) -> Iterator[Any]:
             for request in requests:
-                _answering.set(_Answering(method, request, self._pseudonyms))
+                recent.add(request)
                 yield request
 
         def begin(request: Any) -> Any:
-            if method.client_streams:
-                return noted(request)
-            _answering.set(_Answering(method, request, self._pseudonyms))
-            return request
+            recent = _Recent() if method.client_streams else None
+            _answering.set(_Answering(method, (request,) if recent is None else recent, self._pseudonyms))
+            return request if recent is None else noted(request, recent)
 
         def unary(request: Any, context: grpc.ServicerContext) -> Any:
             reply = behaviour(begin(request), context)
@@ -85,10 +109,10 @@ def user_ids(message: Message) -> set[str]:
 def redacted(text: str) -> str:
     """The text with the user ids of the call this thread answers as pseudonyms; the text itself outside a call."""
     answering = _answering.get()
-    message = answering.method.message(answering.request) if answering else None
-    if answering is None or message is None:
+    if answering is None:
         return text
-    for user_id in sorted(user_ids(message), key=len, reverse=True):
+    messages = filter(None, map(answering.method.message, answering.requests))
+    for user_id in sorted(set[str]().union(*map(user_ids, messages)), key=len, reverse=True):
         pattern = "|".join(sorted(map(re.escape, _written(user_id)), key=len, reverse=True))
         if len(user_id) < LONG:
             pattern = f"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])"

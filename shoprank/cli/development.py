@@ -85,6 +85,12 @@ def bench_report() -> None:
     _run("benchmarks.targets")
 
 
+@bench.command("batch")
+def bench_batch(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Batch scoring beside a raw ONNX Runtime loop, and rankings over a stream beside single calls."""
+    _run("benchmarks.batch", "--data", str(data), "--model-repository", str(model_repository))
+
+
 @bench.command("demo")
 def bench_demo() -> None:
     """Time and memory of the demo in an empty folder, and of the same again."""

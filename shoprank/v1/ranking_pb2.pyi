@@ -363,3 +363,51 @@ class RankItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankItemsResponse: _TypeAlias = RankItemsResponse  # noqa: Y015
+
+@_typing.final
+class BatchRankItemsRequest(_message.Message):
+    """Asks for rankings for many users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankItemsRequest]:
+        """What to rank, 1 to 1,000 requests with 200,000 candidates in all; one without candidates counts as the catalogue."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___RankItemsRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRankItemsRequest: _TypeAlias = BatchRankItemsRequest  # noqa: Y015
+
+@_typing.final
+class BatchRankItemsResponse(_message.Message):
+    """Rankings for many users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankItemsResponse]:
+        """The answers, one for each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        responses: _abc.Iterable[Global___RankItemsResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRankItemsResponse: _TypeAlias = BatchRankItemsResponse  # noqa: Y015

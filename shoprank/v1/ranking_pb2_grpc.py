@@ -48,6 +48,16 @@ class RankingServiceStub:
                 request_serializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.SerializeToString,
                 response_deserializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.FromString,
                 _registered_method=True)
+        self.BatchRankItems = channel.unary_unary(
+                '/shoprank.v1.RankingService/BatchRankItems',
+                request_serializer=shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsRequest.SerializeToString,
+                response_deserializer=shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsResponse.FromString,
+                _registered_method=True)
+        self.StreamRankItems = channel.stream_stream(
+                '/shoprank.v1.RankingService/StreamRankItems',
+                request_serializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.SerializeToString,
+                response_deserializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.FromString,
+                _registered_method=True)
 
 
 class RankingServiceServicer:
@@ -71,6 +81,22 @@ class RankingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchRankItems(self, request, context):
+        """Rankings for many users in one call, in the order of the requests. One bad request makes the call
+        INVALID_ARGUMENT; the fields of its BadRequest begin with its place, such as requests[3].item_ids[0].
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamRankItems(self, request_iterator, context):
+        """A ranking for each request, in the order of the requests; requests that wait are ranked together. A bad request
+        ends the stream, once those before it are answered, with INVALID_ARGUMENT that names it as a batch does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +107,16 @@ def add_RankingServiceServicer_to_server(servicer, server):
             ),
             'RankItems': grpc.unary_unary_rpc_method_handler(
                     servicer.RankItems,
+                    request_deserializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.FromString,
+                    response_serializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.SerializeToString,
+            ),
+            'BatchRankItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRankItems,
+                    request_deserializer=shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsRequest.FromString,
+                    response_serializer=shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsResponse.SerializeToString,
+            ),
+            'StreamRankItems': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamRankItems,
                     request_deserializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.FromString,
                     response_serializer=shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.SerializeToString,
             ),
@@ -141,6 +177,60 @@ class RankingService:
             request,
             target,
             '/shoprank.v1.RankingService/RankItems',
+            shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.SerializeToString,
+            shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRankItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoprank.v1.RankingService/BatchRankItems',
+            shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsRequest.SerializeToString,
+            shoprank_dot_v1_dot_ranking__pb2.BatchRankItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamRankItems(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/shoprank.v1.RankingService/StreamRankItems',
             shoprank_dot_v1_dot_ranking__pb2.RankItemsRequest.SerializeToString,
             shoprank_dot_v1_dot_ranking__pb2.RankItemsResponse.FromString,
             options,

@@ -41,6 +41,14 @@ class RankingServiceStub:
     """Calibrated purchase probability of each item given, in the order given."""
     RankItems: _grpc.UnaryUnaryMultiCallable[_ranking_pb2.RankItemsRequest, _ranking_pb2.RankItemsResponse]
     """The items given, or the whole catalogue where none is given, best first."""
+    BatchRankItems: _grpc.UnaryUnaryMultiCallable[_ranking_pb2.BatchRankItemsRequest, _ranking_pb2.BatchRankItemsResponse]
+    """Rankings for many users in one call, in the order of the requests. One bad request makes the call
+    INVALID_ARGUMENT; the fields of its BadRequest begin with its place, such as requests[3].item_ids[0].
+    """
+    StreamRankItems: _grpc.StreamStreamMultiCallable[_ranking_pb2.RankItemsRequest, _ranking_pb2.RankItemsResponse]
+    """A ranking for each request, in the order of the requests; requests that wait are ranked together. A bad request
+    ends the stream, once those before it are answered, with INVALID_ARGUMENT that names it as a batch does.
+    """
 
 @_typing.type_check_only
 class RankingServiceAsyncStub(RankingServiceStub):
@@ -55,6 +63,14 @@ class RankingServiceAsyncStub(RankingServiceStub):
     """Calibrated purchase probability of each item given, in the order given."""
     RankItems: _aio.UnaryUnaryMultiCallable[_ranking_pb2.RankItemsRequest, _ranking_pb2.RankItemsResponse]  # type: ignore[assignment]
     """The items given, or the whole catalogue where none is given, best first."""
+    BatchRankItems: _aio.UnaryUnaryMultiCallable[_ranking_pb2.BatchRankItemsRequest, _ranking_pb2.BatchRankItemsResponse]  # type: ignore[assignment]
+    """Rankings for many users in one call, in the order of the requests. One bad request makes the call
+    INVALID_ARGUMENT; the fields of its BadRequest begin with its place, such as requests[3].item_ids[0].
+    """
+    StreamRankItems: _aio.StreamStreamMultiCallable[_ranking_pb2.RankItemsRequest, _ranking_pb2.RankItemsResponse]  # type: ignore[assignment]
+    """A ranking for each request, in the order of the requests; requests that wait are ranked together. A bad request
+    ends the stream, once those before it are answered, with INVALID_ARGUMENT that names it as a batch does.
+    """
 
 class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers how likely a user is to buy items, and in what order to show them.
@@ -78,5 +94,25 @@ class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ranking_pb2.RankItemsResponse, _abc.Awaitable[_ranking_pb2.RankItemsResponse]]:
         """The items given, or the whole catalogue where none is given, best first."""
+
+    @_abc_1.abstractmethod
+    def BatchRankItems(
+        self,
+        request: _ranking_pb2.BatchRankItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ranking_pb2.BatchRankItemsResponse, _abc.Awaitable[_ranking_pb2.BatchRankItemsResponse]]:
+        """Rankings for many users in one call, in the order of the requests. One bad request makes the call
+        INVALID_ARGUMENT; the fields of its BadRequest begin with its place, such as requests[3].item_ids[0].
+        """
+
+    @_abc_1.abstractmethod
+    def StreamRankItems(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ranking_pb2.RankItemsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ranking_pb2.RankItemsResponse], _abc.AsyncIterator[_ranking_pb2.RankItemsResponse]]:
+        """A ranking for each request, in the order of the requests; requests that wait are ranked together. A bad request
+        ends the stream, once those before it are answered, with INVALID_ARGUMENT that names it as a batch does.
+        """
 
 def add_RankingServiceServicer_to_server(servicer: RankingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

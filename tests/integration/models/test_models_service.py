@@ -149,7 +149,7 @@ def test_traffic_that_changed_meanwhile_is_not_written_over(serve: Callable[...,
     ],
 )  # fmt: skip
 def test_a_bad_field_is_named(serve: Callable[..., Served], request_: object, field: str) -> None:
-    from shoprank.client import typed
+    from shoprank.requests import typed
 
     with grpc.insecure_channel(serve().address) as channel:
         stub = model_pb2_grpc.ModelServiceStub(channel)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shoprank.client import items_request, rank_request, score_request
 from shoprank.errors import InvalidRequest
+from shoprank.requests import items_request, rank_request, score_request
 
 
 def rank(user_id: Any = "u", item_ids: Any = None, **other: Any) -> Any:

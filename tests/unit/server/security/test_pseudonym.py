@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,6 +62,20 @@ def test_a_user_id_is_hidden_in_whatever_is_logged_during_its_call(
     (message,) = caplog.messages
     assert NAMES.of(user_id) in message
     assert str(say(user_id)) not in message.replace(NAMES.of(user_id), "")
+
+
+def test_an_id_of_a_stream_is_hidden_whichever_thread_read_it(caplog: pytest.LogCaptureFixture) -> None:
+    method = Method("/s.S/M", "s.S", "M", True, True, RankItemsRequest)
+    asked = [RankItemsRequest(user_id=f"alice{n}@shop.test").SerializeToString() for n in range(9)]
+
+    def behaviour(requests: Any, context: grpc.ServicerContext) -> Any:
+        with ThreadPoolExecutor(1) as reader:
+            read = reader.submit(list, requests).result()
+        logging.getLogger("x").warning("of alice3@shop.test")
+        yield from read
+
+    assert len(list(Redaction(NAMES)(method, behaviour)(iter(asked), cast(grpc.ServicerContext, None)))) == 9
+    assert caplog.messages == [f"of {NAMES.of('alice3@shop.test')}"]
 
 
 def test_a_short_id_is_no_part_of_other_words(caplog: pytest.LogCaptureFixture) -> None:

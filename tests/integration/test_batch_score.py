@@ -1,0 +1,136 @@
+"""Batch scoring from Parquet to Parquet, beside the answers of a server; interrupted and taken up again."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from server.app import Running
+from server.batch.run import Job, Progress, run
+from shoprank import Client
+from shoprank.bundle import current
+from shoprank.errors import UserError
+from tests.conftest import Shop
+
+USERS = [f"u{n % 60}" for n in range(90)]
+ITEMS = [f"i{(n * 7) % 150}" for n in range(90)]
+ITEMS[5], USERS[6] = "nobody sells this", "never seen"
+
+
+def job(shop: Shop, out: Path, **more: float) -> Job:
+    return Job(shop.paths, current(shop.models, "purchase"), out, **more)  # type: ignore[arg-type]
+
+
+def last(steps: Iterator[Progress]) -> Progress:
+    return list(steps)[-1]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    pq.write_table(pa.table({"user_id": USERS, "item_id": ITEMS}), tmp_path / "pairs.parquet", row_group_size=10)
+    return tmp_path / "pairs.parquet"
+
+
+def test_pairs_get_the_scores_that_a_server_gives(trained: Shop, server: Running, pairs: Path, tmp_path: Path) -> None:
+    last(run(job(trained, tmp_path / "out"), pairs))
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    assert [(row["user_id"], row["item_id"]) for row in rows] == list(zip(USERS, ITEMS, strict=True))
+    with Client(server.address, timeout=10) as client:
+        for row in rows:
+            scored = client.score(row["user_id"], [row["item_id"]]).items
+            expected: list[Any] = [(s.probability, s.logit) for s in scored] or [(None, None)]
+            for found, wanted in zip((row["probability"], row["logit"]), expected[0], strict=True):
+                assert found == (None if wanted is None else pytest.approx(wanted, rel=1e-6, abs=1e-6))
+
+
+@pytest.mark.parametrize("candidates", [True, False])
+def test_rankings_are_those_of_a_server(trained: Shop, server: Running, tmp_path: Path, candidates: bool) -> None:
+    items = [[f"i{(n * 11 + i) % 160}" for i in range(1 + n)] for n in range(20)]
+    columns = {"user_id": USERS[:20], **({"item_ids": items} if candidates else {})}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet", row_group_size=8)
+    last(run(job(trained, tmp_path / "out", top_k=5, temperature=0.5), tmp_path / "in.parquet", processes=2))
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    expected = []
+    with Client(server.address, timeout=10) as client:
+        for user, some in zip(USERS[:20], items, strict=True):
+            known = len(client.score(user, some)) if candidates else 5
+            if known:
+                answer = client.rank(user, some if candidates else None, top_k=min(5, len(some)) if candidates else 5,
+                                     temperature=0.5)  # fmt: skip
+                expected += [(user, item) for item in answer]
+    assert [(r["user_id"], r["rank"], r["item_id"]) for r in rows] == [(u, i.rank, i.item_id) for u, i in expected]
+    for name in ("probability", "purchase_probability", "logit"):
+        assert [r[name] for r in rows] == pytest.approx([getattr(i, name) for _, i in expected], rel=1e-6, abs=1e-6)
+
+
+def test_a_run_again_makes_nothing_and_another_model_or_input_everything(
+    trained: Shop, pairs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert last(run(job(trained, out), pairs)).kept == 0
+    again = last(run(job(trained, out), pairs))
+    assert (again.kept, again.parts, again.written) == (9, 9, 0)
+    (out / "pairs-00003.parquet").unlink()
+    one = last(run(job(trained, out), pairs))
+    assert (one.kept, one.written) == (8, 10)
+    other = tmp_path / "model"
+    shutil.copytree(current(trained.models, "purchase"), other)
+    manifest = other / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    assert last(run(Job(trained.paths, other, out), pairs)).kept == 0
+    pq.write_table(pq.read_table(pairs).slice(0, 15), pairs, row_group_size=10)
+    assert last(run(Job(trained.paths, other, out), pairs)).kept == 0
+    assert sorted(path.name for path in out.iterdir()) == ["_batch.json", "pairs-00000.parquet", "pairs-00001.parquet"]
+
+
+def test_a_folder_of_something_else_is_left_alone(trained: Shop, pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis-00001.parquet").write_text("dear")
+    with pytest.raises(UserError, match="holds files that are not of batch scoring"):
+        last(run(job(trained, tmp_path / "mine"), pairs))
+    assert (tmp_path / "mine" / "thesis-00001.parquet").read_text() == "dear"
+
+
+def command(shop: Shop, source: Path, out: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "shoprank", "batch-score", str(source), "--out", str(out), "--processes", "2",
+        "--data", str(shop.paths.root), "--model-repository", str(shop.models),
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_killed_is_taken_up_where_it_was(trained: Shop, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.parquet", tmp_path / "out"
+    pq.write_table(pa.table({"user_id": USERS * 40, "item_id": ITEMS * 40}), source, row_group_size=6)
+    killed = subprocess.Popen(command(trained, source, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while len(list(out.glob("in-*.parquet"))) < 20 and time.monotonic() < end:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    time.sleep(1)  # its processes end with it
+    there = {path.name: path.stat().st_mtime_ns for path in out.glob("in-*.parquet")}
+    assert 20 <= len(there) < 600
+    done = subprocess.run(command(trained, source, out), capture_output=True, text=True, check=True)
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("in-*.parquet")}
+    assert after.items() >= there.items()
+    assert len(after) == 600
+    assert f"{len(there)} of them there already" in done.stdout
+    assert pq.read_table(out)["user_id"].to_pylist() == USERS * 40
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_bad_input_is_a_mistake_of_the_user(trained: Shop, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"user_id": ["u1", None]}), tmp_path / "in.parquet")
+    command_line = command(trained, tmp_path / "in.parquet", tmp_path / "out")
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("in.parquet: row 1: user_id is null")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from server.settings import Settings
 from server.telemetry.access import AccessLog
 from server.telemetry.block import Block
+from server.telemetry.certificate import CertificateExpiry
 from server.telemetry.exposition import Exposition
 from server.telemetry.following import Following
 from server.telemetry.recorder import Recorder
@@ -76,7 +77,10 @@ class Instruments:
         )
         recorder = Recorder(slot, sampler)
         watch = Watch(recorder, AccessLog(telemetry, recorder, name_user), tracing)
-        return cls(recorder, watch, exposition, slot, Beat([sampler.count]), tracing)
+        tasks = [sampler.count]
+        if settings.security.certificate is not None:
+            tasks.append(CertificateExpiry(settings.security.certificate, recorder).look)
+        return cls(recorder, watch, exposition, slot, Beat(tasks), tracing)
 
     def follow(self, models: Repository, ttl: int) -> Answered:
         """Tell of the models from now on, and of answers; what is returned wants to know of each of these.

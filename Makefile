@@ -108,6 +108,10 @@ bench-features: install ## Measure the online store beside Feast's own; needs re
 bench-security: install ## Measure what authentication adds to a call
 	$(RUN) bench security
 
+.PHONY: bench-telemetry
+bench-telemetry: install ## Measure what metrics add to a call
+	$(RUN) bench telemetry
+
 .PHONY: bench-ingest
 bench-ingest: install ## Measure time and memory of ingest and features on 8,000,000 events
 	$(RUN) bench ingest

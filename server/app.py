@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 
@@ -37,6 +36,7 @@ from server.security.redaction import Redaction
 from server.security.tls import server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
+from server.telemetry.instruments import Instruments, Threads
 from shoprank.bundle import Manifest
 from shoprank.errors import FeatureStoreError, UserError
 from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
@@ -64,21 +64,35 @@ class Running:
     _server: grpc.Server
     _health: health.HealthServicer
     _grace: float
+    instruments: Instruments
 
     def stop(self) -> None:
         """Say NOT_SERVING, let requests in flight end within the grace period, then stop. Returns when stopped."""
         self._health.enter_graceful_shutdown()
+        self.instruments.recorder.ready(False)
         self._server.stop(self._grace).wait()
         self.models.stop()
+        self.instruments.stop()
 
 
-def start(settings: Settings) -> Running:
+def start(settings: Settings, place: tuple[str, int] | None = None) -> Running:
     """Load the model, look whether the store answers, and listen.
 
-    Raises BundleError, FeatureStoreError or UserError where something is not in place, the port is taken included.
+    place: block of telemetry and slot in it, of a worker whose supervisor serves the metrics. Raises BundleError,
+    FeatureStoreError or UserError where something is not in place, the port is taken included.
     """
     refuse_exposed(settings.host, settings.security)
-    server = _server(settings.threads)
+    names = None if settings.security.log_user_ids else pseudonyms(settings.security)
+    instruments = Instruments.start(settings, place, names.of if names else str)
+    try:
+        return _start(settings, instruments, names)
+    except BaseException:
+        instruments.stop()
+        raise
+
+
+def _start(settings: Settings, instruments: Instruments, names: Pseudonyms | None) -> Running:
+    server = _server(settings.threads, instruments)
     port = listen(server, settings.host, settings.port, server_credentials(settings.security))
     paths = DataPaths(settings.data, settings.redis)
     features = OnlineFeatures(applied_store(paths))
@@ -86,16 +100,19 @@ def start(settings: Settings) -> Running:
     items = Items(features, max(settings.cached_items, len(catalogue.ids) * 5 // 4))
     listing = Listing(items, catalogue)
     count = len(listing.all(features.items_version()))
-    names = None if settings.security.log_user_ids else pseudonyms(settings.security)
     models = _models(settings, features, listing, names)
     manifest = models.start().manifest
-    ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), models.answered)
-    health_servicer = _register(server, settings, ranker, catalogue, models, _stages(settings, names))
+    answered = instruments.follow(models, features.ttl)
+    ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
+    stages = [instruments.watch, *_stages(settings, names)]
+    health_servicer = _register(server, settings, ranker, catalogue, models, stages)
     server.start()
+    instruments.recorder.ready(True)
     for name in ("", *SERVICES):
         health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     address = f"{settings.host}:{port}"
-    return Running(address, ranker, models, manifest, count, server, health_servicer, settings.grace_seconds)
+    grace = settings.grace_seconds
+    return Running(address, ranker, models, manifest, count, server, health_servicer, grace, instruments)
 
 
 def _models(settings: Settings, features: OnlineFeatures, listing: Listing, names: Pseudonyms | None) -> Repository:
@@ -119,9 +136,9 @@ def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
     return listing.newest
 
 
-def _server(threads: int) -> grpc.Server:
+def _server(threads: int, instruments: Instruments) -> grpc.Server:
     return grpc.server(
-        ThreadPoolExecutor(threads, thread_name_prefix="request"),
+        Threads(threads, instruments.recorder),
         options=[
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Literal
 
@@ -11,7 +10,6 @@ Phase = Literal["parse", "features", "inference", "reply"]
 PHASES: Final[tuple[Phase, ...]] = ("parse", "features", "inference", "reply")
 
 
-@dataclass(slots=True)
 class Call:
     """One call, from its arrival in a handler to its answer.
 
@@ -19,15 +17,14 @@ class Call:
     principal: who asks, as authenticated; "" where nobody had to say. phases: seconds spent in each phase so far.
     """
 
-    method: str
-    began: float = field(default_factory=perf_counter)
-    request_id: str = ""
-    principal: str = ""
-    phases: dict[Phase, float] = field(default_factory=dict)
-    marked: float = 0.0
+    __slots__ = ("began", "marked", "method", "phases", "principal", "request_id")
 
-    def __post_init__(self) -> None:
-        self.marked = self.began
+    def __init__(self, method: str, request_id: str = "") -> None:
+        self.method = method
+        self.request_id = request_id
+        self.principal = ""
+        self.phases: dict[Phase, float] = {}
+        self.began = self.marked = perf_counter()
 
     def mark(self, phase: Phase) -> None:
         """The time since the last mark was spent in this phase."""

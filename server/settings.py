@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from server.models.settings import ModelSettings
 from server.security.settings import Security
+from server.telemetry.settings import Telemetry
 from shoprank.errors import UserError
 
 PREFIX = "SHOPRANK_"
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     models: ModelSettings = Field(ModelSettings(), description="Versions of the models; see docs/models.md.")
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
     security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
+    telemetry: Telemetry = Field(Telemetry(), description="Metrics, traces, logs, drift; see docs/observability.md.")
 
     @classmethod
     def settings_customise_sources(

@@ -23,6 +23,7 @@ from training.encoding import Encoding
 from training.fit import Progress, Trained, silent
 from training.graph import ExportError, to_onnx
 from training.model import build_server_model
+from training.reference import fit_reference
 from training.shards import RANKING, Block, Split
 from training.towers import to_towers, tower_feeds
 
@@ -77,6 +78,8 @@ def export_bundle(
             onnx.save(tower, staged / name)
         answers: dict[str, Any] = golden(trained.encoding, session, test)
         np.savez(staged / bundle.GOLDEN, **answers)
+        if identity.kind == "ranking":
+            write_reference(trained, session, test, staged)
         (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
         sync(staged)
         staged.rename(home / str(number))
@@ -148,6 +151,16 @@ def golden(encoding: Encoding, session: ort.InferenceSession, test: Split) -> di
     answers = dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs), strict=True))
     readable = {n: a.astype(np.str_) if a.dtype == object else a for n, a in inputs.items()}
     return {**readable, **answers}
+
+
+def write_reference(trained: Trained, session: ort.InferenceSession, test: Split, staged: Path) -> None:
+    """Add the distribution of the test split's inputs and probabilities to the bundle."""
+
+    def probability(block: Block) -> npt.NDArray[np.float32]:
+        (found,) = session.run(["probability"], feeds(trained.encoding, block))
+        return np.asarray(found)
+
+    fit_reference(trained.encoding, test, probability, trained.settings.seed).write(staged / bundle.REFERENCE)
 
 
 def unknown_categories(encoding: Encoding) -> npt.NDArray[Any]:

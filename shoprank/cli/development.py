@@ -115,6 +115,12 @@ def bench_security() -> None:
     _run("benchmarks.security")
 
 
+@bench.command("telemetry")
+def bench_telemetry() -> None:
+    """What metrics, phases and a request id add to a call."""
+    _run("benchmarks.telemetry_cost")
+
+
 @bench.command("swaps")
 def bench_swaps(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
     """200 changes of the active version under load: calls failed, versions mixed, latency."""

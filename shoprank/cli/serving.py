@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -65,13 +64,13 @@ def serve(
     from server import settings
     from server.app import serve as serve_until_told
     from server.app import start
+    from server.telemetry import logs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("feast").setLevel(logging.ERROR)
     given = settings.load(
         data=data, redis=redis, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
         clock=clock.value if clock else None, security={"insecure": True} if insecure else None,
     )  # fmt: skip
+    logs.configure(given.telemetry)
     running = start(given)
     manifest = running.manifest
     print(

@@ -107,7 +107,7 @@ def test_manifest_says_what_a_server_must_know(keyed: tuple[Trained, Split], tmp
     assert manifest.feature_service == "m_v1"
     assert manifest.numeric == KEYS.numeric
     assert manifest.schema_hash == schema.schema_hash(KEYS.numeric, KEYS.categorical)
-    assert set(manifest.files) == {bundle.MODEL, bundle.GOLDEN}
+    assert set(manifest.files) == {bundle.MODEL, bundle.GOLDEN, bundle.REFERENCE}
     assert manifest.training["remark"] == "x"
     assert manifest.training["rows"]["train"] == 2000
     assert manifest.thresholds["default"] == 0.5
@@ -156,7 +156,7 @@ def test_files_left_by_a_killed_export_are_no_hindrance(keyed: tuple[Trained, Sp
     left.mkdir(parents=True)
     (left / "half").write_text("")
     path = export_bundle(trained, test, tmp_path, Identity("m"))
-    assert set(bundle.verify(path).files) == {bundle.MODEL, bundle.GOLDEN}
+    assert set(bundle.verify(path).files) == {bundle.MODEL, bundle.GOLDEN, bundle.REFERENCE}
     assert not left.exists()
 
 

@@ -1,0 +1,58 @@
+"""Serves the metrics over HTTP, in Prometheus's text format or OpenMetrics, as the scraper asks."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+
+from server.settings import Settings
+from server.telemetry.block import Block
+from server.telemetry.collector import Collector
+from server.telemetry.references import References
+from shoprank import bundle
+from shoprank.errors import UserError
+
+
+@dataclass(slots=True)
+class Exposition:
+    """A block for workers, and the HTTP server that tells of it. address: host:port."""
+
+    block: Block
+    address: str
+    _server: WSGIServer
+    _thread: threading.Thread
+
+    @classmethod
+    def start(cls, settings: Settings, slots: int) -> Exposition | None:
+        """A new block of so many slots and its server; None where metrics are off.
+
+        Raises UserError where the address cannot be had.
+        """
+        telemetry = settings.telemetry
+        if telemetry.metrics_port is None:
+            return None
+        block = Block.create(slots)
+        directory = bundle.model_directory(settings.model_repository, settings.model)
+        collector = Collector(
+            block, settings.model, References(directory), telemetry.drift_window_seconds, telemetry.drift_min_rows
+        )
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(collector)
+        ProcessCollector(registry=registry)
+        try:
+            server, thread = start_http_server(telemetry.metrics_port, telemetry.metrics_host, registry)
+        except OSError as error:
+            block.close()
+            where = f"{telemetry.metrics_host}:{telemetry.metrics_port}"
+            raise UserError(f"{where}: cannot serve metrics there: {error.strerror}") from error
+        return cls(block, f"{telemetry.metrics_host}:{server.server_port}", server, thread)
+
+    def stop(self) -> None:
+        """Serve no more, and remove the block."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self.block.close()

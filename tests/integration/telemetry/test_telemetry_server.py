@@ -1,0 +1,273 @@
+"""A real server, scraped over HTTP after calls that ended in every way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from server.app import start
+from server.telemetry import logs
+from server.telemetry.settings import Telemetry
+from shoprank import Client, InvalidRequest, bundle, traffic
+from shoprank.errors import FeatureStoreError, Overloaded, TooLate, UserError
+from shoprank.traffic import Share, Traffic
+from shoprank.v1 import ranking_pb2, ranking_pb2_grpc
+from tests.conftest import Shop, settings
+from tests.integration.telemetry.conftest import Measured, scrape
+
+RANK = "shoprank.v1.RankingService/RankItems"
+SCORE = "shoprank.v1.RankingService/ScoreItems"
+ITEMS = [f"i{i}" for i in range(40)]
+REQUEST = ranking_pb2.RankItemsRequest(user_id="u1", item_ids=ITEMS)
+Begin = Callable[..., Measured]
+
+
+def requests(server: Measured, method: str, code: str) -> float:
+    return server.value("shoprank_requests_total", method=method, code=code)
+
+
+def test_calls_are_counted_by_how_they_ended(measured: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = measured()
+    with Client(server.address, timeout=10) as client:
+        client.rank("u1", ITEMS)
+        client.rank("u2", [*ITEMS, "nobody sells this"])
+        client.score("nobody", ITEMS[:3])
+        client.items(["i1"])
+        with pytest.raises(InvalidRequest):
+            client.rank("", ITEMS)
+    for error, code in (
+        (FeatureStoreError("away"), "UNAVAILABLE"),
+        (Overloaded("enough to do", 1.0), "RESOURCE_EXHAUSTED"),
+        (TooLate("nobody waits"), "DEADLINE_EXCEEDED"),
+        (RuntimeError("a defect"), "INTERNAL"),
+    ):
+
+        def fail(*_: Any, error: Exception = error) -> Any:
+            raise error
+
+        with monkeypatch.context() as patch, grpc.insecure_channel(server.address) as channel:
+            patch.setattr(server.running.ranker, "rank", fail)
+            with pytest.raises(grpc.RpcError, match=code):
+                ranking_pb2_grpc.RankingServiceStub(channel).RankItems(REQUEST)
+        assert requests(server, RANK, code) == 1, code
+    assert requests(server, RANK, "OK") == 2
+    assert requests(server, RANK, "INVALID_ARGUMENT") == 1
+    assert requests(server, SCORE, "OK") == 1
+    assert requests(server, "shoprank.v1.CatalogService/GetItems", "OK") == 1
+    assert server.value("shoprank_store_errors_total") == 1
+    assert server.value("shoprank_requests_shed_total", reason="overload") == 1
+    assert server.value("shoprank_requests_shed_total", reason="deadline") == 1
+    assert server.value("shoprank_requests_in_flight") == 0
+    assert server.value("shoprank_request_duration_seconds_count", method=RANK) == 7
+    for phase in ("parse", "features", "inference", "reply"):
+        assert server.value("shoprank_request_phase_seconds_count", phase=phase) >= 3, phase
+    assert server.value("shoprank_request_queue_seconds_count") >= 9
+
+
+def test_a_call_whose_caller_has_gone_is_counted_as_its_caller_saw_it(
+    measured: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = measured()
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> Any:
+        begun.set()
+        release.wait(5)
+        raise RuntimeError("the caller has gone")
+
+    monkeypatch.setattr(server.running.ranker, "rank", slow)
+    with grpc.insecure_channel(server.address) as channel:
+        asked = ranking_pb2_grpc.RankingServiceStub(channel).RankItems.future(REQUEST)
+        assert begun.wait(5)
+        assert server.value("shoprank_requests_in_flight") == 1
+        asked.cancel()  # type: ignore[no-untyped-call]
+        begun.clear()
+        late = ranking_pb2_grpc.RankingServiceStub(channel).RankItems.future(REQUEST, timeout=0.3)
+        assert begun.wait(5)
+        with pytest.raises(grpc.RpcError):
+            late.result()
+        release.set()
+    for code in ("CANCELLED", "DEADLINE_EXCEEDED"):
+        wait_for(lambda code=code: requests(server, RANK, code) == 1)  # type: ignore[misc]
+    assert server.value("shoprank_requests_in_flight") == 0
+
+
+def test_answers_tell_what_they_rested_on(measured: Begin) -> None:
+    server = measured()
+    with Client(server.address, timeout=10) as client:
+        client.rank("u1", [*ITEMS, "nobody sells this"])
+        client.score("nobody", ITEMS[:3])
+    assert server.value("shoprank_feature_rows_total", kind="item", state="found") == 43
+    assert server.value("shoprank_feature_rows_total", kind="item", state="missing") == 1
+    assert server.value("shoprank_feature_rows_total", kind="user", state="found") == 1
+    assert server.value("shoprank_feature_rows_total", kind="user", state="missing") == 1
+    assert server.value("shoprank_unknown_ids_total", kind="item") == 1
+    assert server.value("shoprank_request_candidates_sum") == 43
+    assert server.value("shoprank_model_answers_total", role="champion") == 2
+    assert server.value("shoprank_model_info", model="purchase", version="1", role="champion") == 1
+    assert server.value("shoprank_worker_ready", worker="0") == 1
+
+
+def test_what_answers_rested_on_is_what_their_replies_say(measured: Begin, trained: Shop) -> None:
+    """Found, stale and missing of users known and unknown, when features are fresh and when they are old."""
+    server = measured()
+    rows: Counter[tuple[str, str]] = Counter()
+    ages: Counter[str] = Counter()
+    with Client(server.address, timeout=10) as client:
+        for user in ("u1", "u7", "nobody"):
+            for days in (0, 3, 20):
+                at = trained.schedule.test + timedelta(days=days)
+                status = client.score(user, [*ITEMS[: 5 + days], "nobody sells this"], time=at).feature_status
+                rows["user", status.user.value] += 1
+                rows["item", "found"] += status.items_found
+                rows["item", "stale"] += status.items_stale
+                rows["item", "missing"] += status.items_missing
+                for kind, age in (("user", status.user_age), ("item", status.items_age)):
+                    ages[kind] += int(age.total_seconds()) if age else 0
+    for (kind, state), count in rows.items():
+        assert server.value("shoprank_feature_rows_total", kind=kind, state=state) == count, (kind, state)
+    for kind, seconds in ages.items():
+        assert server.value("shoprank_feature_age_seconds_sum", kind=kind) == seconds, kind
+    assert min(rows.values()) > 0
+
+
+def test_a_canarys_answers_are_told_apart(trained: Shop, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(trained.models, models, symlinks=True)
+    second = models / "purchase" / "2"
+    shutil.copytree(models / "purchase" / "1", second)
+    manifest = json.loads((second / bundle.MANIFEST).read_text())
+    (second / bundle.MANIFEST).write_text(json.dumps({**manifest, "version": 2}))
+    traffic.write(models / "purchase", Traffic(canary=Share(2, traffic.STEPS // 2)))
+    running = start(settings(trained.paths.root, models, clock="snapshot", telemetry={"metrics_port": 0}))
+    exposition = running.instruments.exposition
+    assert exposition is not None
+    server = Measured(running, exposition.address)
+    wait_for(lambda: server.value("shoprank_model_info", model="purchase", version="2", role="canary") == 1, 15)
+    with Client(running.address, timeout=10) as client:
+        by = Counter(client.score(f"u{u}", ITEMS[:3]).served_by.model_version for u in range(60))
+    assert by[1] > 10
+    assert by[2] > 10
+    assert server.value("shoprank_model_answers_total", role="champion") == by[1]
+    assert server.value("shoprank_model_answers_total", role="canary") == by[2]
+    wait_for(lambda: server.value("shoprank_model_loads_total") == 2)
+    running.stop()
+
+
+def test_the_sampled_probabilities_are_those_that_were_answered(measured: Begin) -> None:
+    server = measured(drift_rows_per_second=100)
+    with Client(server.address, timeout=10) as client:
+        scores = client.score("u1", ITEMS)
+    wait_for(lambda: server.value("shoprank_purchase_probability_count", role="champion") == len(ITEMS))
+    total = server.value("shoprank_purchase_probability_sum", role="champion")
+    assert total == pytest.approx(sum(s.probability for s in scores), rel=1e-5)
+
+
+def test_the_request_id_is_the_callers_or_a_new_one_and_comes_back(measured: Begin) -> None:
+    server = measured()
+    bad = ranking_pb2.RankItemsRequest(user_id="", item_ids=ITEMS)
+
+    def returned(given: str | None, request: ranking_pb2.RankItemsRequest = REQUEST) -> str:
+        metadata = (("x-request-id", given),) if given is not None else ()
+        _, call = stub.RankItems.with_call(request, metadata=metadata)
+        return str(dict(call.trailing_metadata())["x-request-id"])
+
+    with grpc.insecure_channel(server.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        assert returned("shop-42/a.b") == "shop-42/a.b"
+        made = {returned(None) for _ in range(20)}
+        assert len(made) == 20
+        assert all(len(request_id) == 16 for request_id in made)
+        for evil in ('x" injected="1', "x" * 129, "é".encode().decode("latin-1"), ""):
+            assert returned(evil if evil.isascii() else "a b") not in (evil, "a b")
+        with pytest.raises(grpc.RpcError) as error:
+            stub.RankItems(bad, metadata=(("x-request-id", "failed-1"),))
+        failed: Any = error.value
+        trailing: dict[str, Any] = dict(failed.trailing_metadata())
+        assert trailing["x-request-id"] == "failed-1"
+        assert "grpc-status-details-bin" in trailing, "the error's details are lost"
+
+
+def test_a_failed_call_has_one_line_and_its_error_one_of_the_same_id(
+    measured: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server = measured()
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(server.running.ranker, "rank", fail)
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    with (tmp_path / "log").open("w") as stream:
+        logs.configure(Telemetry(log_format="json"), stream)
+        try:
+            with grpc.insecure_channel(server.address) as channel:
+                stub = ranking_pb2_grpc.RankingServiceStub(channel)
+                with pytest.raises(grpc.RpcError):
+                    stub.RankItems(REQUEST, metadata=(("x-request-id", "id-7"),))
+        finally:
+            root.handlers[:] = handlers
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    ours = [line for line in lines if line.get("request_id") == "id-7"]
+    (defect,) = [line for line in ours if "exception" in line and line["logger"] == "server.errors"]
+    assert defect["exception"]["message"] == "a defect"
+    (call,) = [line for line in ours if line["message"] == "call"]
+    assert (call["code"], call["method"]) == ("INTERNAL", RANK)
+    assert call["seconds"] > 0
+
+
+def test_metrics_are_off_unless_a_port_is_given(trained: Shop) -> None:
+    running = start(settings(trained.paths.root, trained.models))
+    assert running.instruments.exposition is None
+    with Client(running.address, timeout=10) as client:
+        client.rank("u1", ITEMS)
+    running.stop()
+
+
+def test_a_taken_metrics_port_is_named(measured: Begin, trained: Shop) -> None:
+    port = measured().metrics.rpartition(":")[2]
+    with pytest.raises(UserError, match=f"127.0.0.1:{port}: cannot serve metrics there"):
+        start(settings(trained.paths.root, trained.models, telemetry={"metrics_port": port}))
+
+
+def test_openmetrics_is_served_to_who_asks_for_it_and_nothing_but_get(measured: Begin) -> None:
+    url = f"http://{measured().metrics}/metrics"
+    asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert answer.read().decode().endswith("# EOF\n")
+    with pytest.raises(urllib.error.HTTPError, match="405"):
+        urllib.request.urlopen(urllib.request.Request(url, b"x", method="POST"), timeout=10)
+
+
+def test_nothing_is_served_once_the_server_has_stopped(measured: Begin) -> None:
+    server = measured()
+    name = server.running.instruments.exposition
+    assert name is not None
+    server.running.stop()
+    assert not Path(name.block.name).exists()
+    with pytest.raises(urllib.error.URLError):
+        scrape(server.metrics)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Fail unless it comes true in time."""
+    ended = threading.Event()
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return
+        ended.wait(0.05)
+    assert condition()

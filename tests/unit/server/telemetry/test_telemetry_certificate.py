@@ -1,0 +1,45 @@
+"""The end of the server's certificate is told, and of the one that replaces it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from server.telemetry import registry
+from server.telemetry.certificate import CertificateExpiry
+from server.telemetry.layout import LAYOUT
+from server.telemetry.recorder import Recorder
+from server.telemetry.references import References
+from server.telemetry.sampler import Sampler
+from server.telemetry.slot import Slot
+from tests.certificates import Authority
+
+
+def test_the_end_is_told_again_when_the_file_is_replaced_and_kept_when_it_is_spoiled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    slot = Slot.private()
+    file, other = tmp_path / "server.pem", tmp_path / "other.pem"
+    expiry = CertificateExpiry(file, Recorder(slot, Sampler(slot, References(tmp_path), 0, 3600)))
+
+    def told() -> datetime:
+        expiry.look()
+        return datetime.fromtimestamp(slot.cells[LAYOUT.first(registry.CERTIFICATE)], UTC)
+
+    authority = Authority(tmp_path / "authority")
+    ends = []
+    for days in (30, 60):
+        pair = authority.issue("server", valid=timedelta(days=days))
+        other.write_bytes(pair.certificate.read_bytes())
+        os.replace(other, file)  # noqa: PTH105
+        ends.append(told())
+        assert abs(ends[-1] - datetime.now(UTC) - timedelta(days=days)) < timedelta(hours=1)
+    file.write_text("no certificate")
+    assert told() == ends[-1]
+    assert told() == ends[-1]
+    assert len([r for r in caplog.records if "cannot be told" in r.getMessage()]) == 1
+    file.unlink()
+    assert told() == ends[-1]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import cycle
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -16,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoprank import results
 from shoprank.connection import Connection, Token
-from shoprank.errors import FieldViolation, InvalidRequest, ServerError
+from shoprank.errors import FieldViolation, InvalidRequest, ServerError, UserError
 from shoprank.v1 import catalog_pb2, catalog_pb2_grpc, ranking_pb2, ranking_pb2_grpc, status_pb2
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -33,19 +34,21 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
-"""Every method only reads, so a call that found no server may be tried again; throttled when many fail."""
+"""Every method only reads, so a call that found no server may be tried again; throttled when many fail. CANCELLED is
+what a server's core says of a call that it had not begun when it stopped."""
 
 OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -55,8 +58,10 @@ class Client:
     address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
     says otherwise. root_certificate: PEM file of the authority of the server's certificate; in the clear without it.
     certificate, key: PEM files to show the server. token: a key or a bearer token, or what gives one. credentials:
-    gRPC's own, instead of the files. Calls raise InvalidRequest naming every bad field, and ServerError with the gRPC
-    code for everything else; UserError is raised where the files or the token cannot be used.
+    gRPC's own, instead of the files. connections: how many to open, used in turn; one connection is answered by one
+    worker process of a server, so a caller that is alone needs several to reach them all. Calls raise InvalidRequest
+    naming every bad field, and ServerError with the gRPC code for everything else; UserError is raised where the files
+    or the token cannot be used.
 
     >>> with Client("127.0.0.1:50051") as client:        # doctest: +SKIP
     ...     for item in client.rank("1", top_k=3):
@@ -73,13 +78,14 @@ class Client:
         certificate: str | PathLike[str] | None = None,
         key: str | PathLike[str] | None = None,
         token: Token | None = None,
+        connections: int = 1,
     ) -> None:
         self._timeout = timeout
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
-        self._channel = connection.channel(OPTIONS)
-        calls = connection.authorized(self._channel)
-        self._ranking = ranking_pb2_grpc.RankingServiceStub(calls)
-        self._catalog = catalog_pb2_grpc.CatalogServiceStub(calls)
+        self._channels = [connection.channel(OPTIONS) for _ in range(counted(connections))]
+        calls = [connection.authorized(channel) for channel in self._channels]
+        self._rankings = cycle([ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls])
+        self._catalogs = cycle([catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls])
 
     def score(
         self,
@@ -94,7 +100,7 @@ class Client:
         request = score_request(user_id, item_ids, time, channel)
         try:
             return results.scores(
-                self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+                next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
@@ -114,7 +120,7 @@ class Client:
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
-            return results.ranking(self._ranking.RankItems(request, timeout=limit))
+            return results.ranking(next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -122,13 +128,16 @@ class Client:
         """What the items are, by id; ids the catalogue does not know are left out."""
         request = items_request(item_ids)
         try:
-            return results.items(self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout))
+            return results.items(
+                next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
+            )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """Close the connections."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -152,13 +161,18 @@ class AsyncClient:
         certificate: str | PathLike[str] | None = None,
         key: str | PathLike[str] | None = None,
         token: Token | None = None,
+        connections: int = 1,
     ) -> None:
         self._timeout = timeout
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
-        self._channel = connection.aio_channel(OPTIONS)
-        calls = connection.authorized(self._channel)
-        self._ranking: ranking_pb2_grpc.RankingServiceAsyncStub = ranking_pb2_grpc.RankingServiceStub(calls)
-        self._catalog: catalog_pb2_grpc.CatalogServiceAsyncStub = catalog_pb2_grpc.CatalogServiceStub(calls)
+        self._channels = [connection.aio_channel(OPTIONS) for _ in range(counted(connections))]
+        calls = [connection.authorized(channel) for channel in self._channels]
+        self._rankings: Iterator[ranking_pb2_grpc.RankingServiceAsyncStub] = cycle(
+            [ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls]
+        )
+        self._catalogs: Iterator[catalog_pb2_grpc.CatalogServiceAsyncStub] = cycle(
+            [catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls]
+        )
 
     async def score(
         self,
@@ -173,7 +187,7 @@ class AsyncClient:
         request = score_request(user_id, item_ids, time, channel)
         try:
             return results.scores(
-                await self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+                await next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
@@ -193,7 +207,7 @@ class AsyncClient:
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
-            return results.ranking(await self._ranking.RankItems(request, timeout=limit))
+            return results.ranking(await next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -202,14 +216,15 @@ class AsyncClient:
         request = items_request(item_ids)
         try:
             return results.items(
-                await self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout)
+                await next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close(grace=None)
+        """Close the connections."""
+        for channel in self._channels:
+            await channel.close(grace=None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -218,6 +233,13 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def counted(connections: int) -> int:
+    """The number of connections. Raises UserError where it is below 1."""
+    if connections < 1:
+        raise UserError(f"connections: at least 1 is needed, not {connections}")
+    return connections
 
 
 def score_request(

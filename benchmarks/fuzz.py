@@ -21,7 +21,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from benchmarks.serving import process
+from benchmarks import servers
+from benchmarks.cores import server_cores
 from shoprank.v1.catalog_pb2 import GetItemsRequest
 from shoprank.v1.ranking_pb2 import RankItemsRequest, ScoreItemsRequest
 
@@ -167,8 +168,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     began = time.monotonic()
-    folders = ["--data", str(options.data), "--model-repository", str(options.model_repository)]
-    with process("-m", "shoprank", "serve", "--port", "0", "--clock", "snapshot", *folders) as address:
+    with servers.ours(servers.Shop(options.data, options.model_repository), server_cores()) as address:
         before = answer(address)
         outcome = send(address, options.seed, options.messages)
         disturb(address, options.seed, options.connections)

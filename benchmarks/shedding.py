@@ -1,12 +1,11 @@
 """The server with its own way to shed load, and with the plain ones, for comparison.
 
-Run by `benchmarks.overload` as a process: variant, data, model repository, core.
+Run by `benchmarks.overload` as a process: variant, data, model repository.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -76,8 +75,7 @@ VARIANTS = {
 
 def main() -> None:
     """Serve until told to stop."""
-    variant, data, models, core = sys.argv[1:]
-    os.sched_setaffinity(0, {int(core)})
+    variant, data, models = sys.argv[1:]
     logging.getLogger("feast").setLevel(logging.ERROR)
     settings = Settings(data=Path(data), model_repository=Path(models), port=0, clock="snapshot", **VARIANTS[variant]())
     running = app.start(settings)

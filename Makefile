@@ -120,6 +120,23 @@ bench-ingest: install ## Measure time and memory of ingest and features on 8,000
 bench-swaps: install ## Change the active version 200 times under load and check every reply
 	$(RUN) bench swaps $(STORE)
 
+.PHONY: bench-overload
+bench-overload: install ## Ask a server for twice what it can, and see what it still answers
+	$(RUN) bench overload $(STORE)
+
+.PHONY: bench-transport
+bench-transport: install ## Measure ways to serve gRPC: threads, asyncio, uvloop; how connections spread
+	$(RUN) bench transport
+	$(RUN) bench spread
+
+.PHONY: soak
+soak: install ## Keep a server busy for 20 minutes; fails if its memory grows
+	$(RUN) bench soak $(STORE)
+
+.PHONY: fuzz
+fuzz: install ## Send a server 100,000 malformed messages; fails unless it goes on as before
+	$(RUN) bench fuzz $(STORE)
+
 .PHONY: protos
 protos: install ## Generate the gRPC stubs from protos/
 	$(RUN) protos

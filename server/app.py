@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -23,11 +20,17 @@ from server.inference import grpc_service_pb2
 from server.inference.reflected import gathered
 from server.inference.servicer import Inference
 from server.items import Items
-from server.many import Bounds
-from server.methods import Stage, register
+from server.many import Bounds as BatchBounds
+from server.methods import Stage, method_of, register
 from server.models.model import Model
 from server.models.repository import Repository
 from server.models.servicer import ModelAdmin
+from server.process.admission import Admission
+from server.process.bounds import Bounds
+from server.process.channel import options
+from server.process.cores import available
+from server.process.gate import Gate
+from server.process.readiness import Readiness
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
 from server.security.guard import guard
@@ -46,8 +49,18 @@ SERVICES = tuple(
     for file in (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
-MAX_REQUEST_BYTES = 4 * 1024 * 1024
-MAX_REPLY_BYTES = 64 * 1024 * 1024
+BOUNDED = (
+    *(
+        method_of(method).path
+        for file in (ranking_pb2, catalog_pb2)
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    ),
+    "/inference.GRPCInferenceService/ModelInfer",
+)
+"""Methods whose calls are bounded; those of others pass whatever the load."""
+OTHER_THREADS = 4
+"""Threads for what clients stream where there is a gate: reflection."""
 
 log = logging.getLogger(__name__)
 
@@ -62,21 +75,28 @@ class Running:
     manifest: Manifest
     items: int
     _server: grpc.Server
-    _health: health.HealthServicer
-    _grace: float
     instruments: Instruments
+    _readiness: Readiness
+    _settings: Settings
+
+    def description(self) -> str:
+        """What it serves, for people."""
+        manifest = self.manifest
+        return f"{manifest.model} version {manifest.version} with {manifest.feature_service} over {self.items:,} items"
 
     def stop(self) -> None:
-        """Say NOT_SERVING, let requests in flight end within the grace period, then stop. Returns when stopped."""
-        self._health.enter_graceful_shutdown()
+        """Say NOT_SERVING, go on for the drain period, take no more calls, and end those in flight within the grace
+        period. Returns when stopped."""
+        self._readiness.stop()
         self.instruments.recorder.ready(False)
-        self._server.stop(self._grace).wait()
+        time.sleep(self._settings.process.drain_seconds)
+        self._server.stop(self._settings.grace_seconds).wait()
         self.models.stop()
         self.instruments.stop()
 
 
-def start(settings: Settings, place: tuple[str, int] | None = None) -> Running:
-    """Load the model, look whether the store answers, and listen.
+def start(settings: Settings, shared_port: bool = False, place: tuple[str, int] | None = None) -> Running:
+    """Load the model, look whether the store answers, and listen; where the port is shared, beside other processes.
 
     place: block of telemetry and slot in it, of a worker whose supervisor serves the metrics. Raises BundleError,
     FeatureStoreError or UserError where something is not in place, the port is taken included.
@@ -85,15 +105,16 @@ def start(settings: Settings, place: tuple[str, int] | None = None) -> Running:
     names = None if settings.security.log_user_ids else pseudonyms(settings.security)
     instruments = Instruments.start(settings, place, names.of if names else str)
     try:
-        return _start(settings, instruments, names)
+        return _start(settings, shared_port, instruments, names)
     except BaseException:
         instruments.stop()
         raise
 
 
-def _start(settings: Settings, instruments: Instruments, names: Pseudonyms | None) -> Running:
-    server = _server(settings.threads, instruments)
-    port = listen(server, settings.host, settings.port, server_credentials(settings.security))
+def _start(settings: Settings, shared_port: bool, instruments: Instruments, names: Pseudonyms | None) -> Running:
+    credentials = server_credentials(settings.security)
+    server = _server(settings, shared_port, instruments)
+    port = settings.port if shared_port else listen(server, settings.host, settings.port, credentials)
     paths = DataPaths(settings.data, settings.redis)
     features = OnlineFeatures(applied_store(paths))
     catalogue = Catalogue.read(paths.items)
@@ -106,13 +127,17 @@ def _start(settings: Settings, instruments: Instruments, names: Pseudonyms | Non
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]
     health_servicer = _register(server, settings, ranker, catalogue, models, stages)
+    if settings.limits.gate:
+        Gate(server, BOUNDED, Bounds.of(settings.limits, settings.threads))
+    if shared_port:  # only now: the kernel hands connections to every process that listens
+        listen(server, settings.host, port, credentials)
     server.start()
     instruments.recorder.ready(True)
-    for name in ("", *SERVICES):
-        health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+    checks = {"store": features.items_version, "model": lambda: models.served.of("")}
+    readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds)
+    readiness.start()
     address = f"{settings.host}:{port}"
-    grace = settings.grace_seconds
-    return Running(address, ranker, models, manifest, count, server, health_servicer, grace, instruments)
+    return Running(address, ranker, models, manifest, count, server, instruments, readiness, settings)
 
 
 def _models(settings: Settings, features: OnlineFeatures, listing: Listing, names: Pseudonyms | None) -> Repository:
@@ -125,9 +150,8 @@ def _models(settings: Settings, features: OnlineFeatures, listing: Listing, name
             log.warning("version %s is made ready without the items' rows: %s", model.manifest.version, error)
 
     pseudonym = names.of if names else str
-    return Repository(
-        settings.model_repository, settings.model, settings.models, settings.model_threads, pseudonym, prepare
-    )
+    threads = settings.model_threads or len(available())
+    return Repository(settings.model_repository, settings.model, settings.models, threads, pseudonym, prepare)
 
 
 def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
@@ -136,15 +160,9 @@ def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
     return listing.newest
 
 
-def _server(threads: int, instruments: Instruments) -> grpc.Server:
-    return grpc.server(
-        Threads(threads, instruments.recorder),
-        options=[
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-            ("grpc.max_send_message_length", MAX_REPLY_BYTES),
-        ],
-    )
+def _server(settings: Settings, shared_port: bool, instruments: Instruments) -> grpc.Server:
+    threads = OTHER_THREADS if settings.limits.gate else settings.threads
+    return grpc.server(Threads(threads, instruments.recorder), options=options(settings.limits, shared_port))
 
 
 def _register(
@@ -156,7 +174,7 @@ def _register(
     stages: list[Stage],
 ) -> health.HealthServicer:
     for file, name, servicer in (
-        (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, Bounds.of(settings))),
+        (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, BatchBounds.of(settings))),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
         (model_pb2, "ModelService", ModelAdmin(models)),
         (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
@@ -173,9 +191,10 @@ def _register(
 
 def _stages(settings: Settings, names: Pseudonyms | None) -> list[Stage]:
     """What every call passes, outermost first. names: of users in what is logged; None for their ids."""
+    admission = Admission.of(settings.limits)
     if names is None:
-        return [translated, guard(settings.security, None)]
-    return [Redaction(names), translated, guard(settings.security, names)]
+        return [translated, guard(settings.security, None), admission]
+    return [Redaction(names), translated, guard(settings.security, names), admission]
 
 
 def listen(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
@@ -189,17 +208,3 @@ def listen(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCr
         return server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:
         raise UserError(f"{host}:{port}: cannot listen there; is the port taken? choose another with --port") from error
-
-
-def serve(running: Running) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully."""
-    told_to_stop = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        told_to_stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    told_to_stop.wait()
-    log.info("stopping")
-    running.stop()

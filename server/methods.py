@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import grpc
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+
+from shoprank.errors import FieldViolation, InvalidRequest
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 """What answers a call: of a request (an iterator of them where the client streams) and a context, the reply (an
@@ -79,17 +81,46 @@ _HANDLERS = {
 
 def _handler(descriptor: MethodDescriptor, servicer: Any, stages: Sequence[Stage]) -> grpc.RpcMethodHandler[Any, Any]:
     method = method_of(descriptor)
-    behaviour: Behaviour = getattr(servicer, method.name)
+    behaviour: Behaviour = _of_messages(method, getattr(servicer, method.name))
     for stage in reversed(stages):
         behaviour = stage(method, behaviour)
     raw: frozenset[str] = getattr(servicer, "raw", frozenset())
     make: Any = _HANDLERS[method.client_streams, method.server_streams]
     handler: grpc.RpcMethodHandler[Any, Any] = make(
         behaviour,
-        request_deserializer=None if method.name in raw else method.request.FromString,
+        request_deserializer=None if method.name in raw else _parsed(method.request),
         response_serializer=_serialized,
     )
     return handler
+
+
+UNREADABLE: Final = object()
+"""A request whose bytes are no message."""
+
+
+def _parsed(kind: type[Message]) -> Callable[[bytes], Any]:
+    """Bytes into a message. gRPC would log a trace of each that is none, as many as a caller cares to send."""
+
+    def parse(data: bytes) -> Any:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return parse
+
+
+def _of_messages(method: Method, behaviour: Behaviour) -> Behaviour:
+    """The behaviour, for requests that are messages; others are refused."""
+    if method.client_streams:
+        return lambda requests, context: behaviour(map(_readable, requests), context)
+    return lambda request, context: behaviour(_readable(request), context)
+
+
+def _readable(request: Any) -> Any:
+    if request is UNREADABLE:
+        raise InvalidRequest([FieldViolation("", "the request's bytes are no message of its type")])
+    return request
 
 
 def _serialized(reply: Any) -> bytes:

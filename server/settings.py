@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from server.models.settings import ModelSettings
+from server.process.settings import Limits, Process
 from server.security.settings import Security
 from server.telemetry.settings import Telemetry
 from shoprank.errors import UserError
@@ -48,7 +49,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     threads: int = Field(8, ge=1, le=256, description="Requests handled at once.")
-    model_threads: int = Field(1, ge=1, le=256, description="Threads of ONNX Runtime a request.")
+    model_threads: int = Field(
+        1, ge=0, le=256, description="Threads of ONNX Runtime a request; 0 for as many as the process has cores."
+    )
     clock: Literal["wall", "snapshot"] = Field(
         "wall", description="Time of a request that names none: now, or the cutoff of the newest item features."
     )
@@ -72,6 +75,8 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
     security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
     telemetry: Telemetry = Field(Telemetry(), description="Metrics, traces, logs, drift; see docs/observability.md.")
+    process: Process = Field(Process(), description="Worker processes.")
+    limits: Limits = Field(Limits(), description="What a process takes in at most.")
 
     @classmethod
     def settings_customise_sources(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
+from itertools import cycle
 from os import PathLike
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ import grpc
 
 from shoprank import results, streams
 from shoprank.connection import Connection, Token
+from shoprank.errors import UserError
 from shoprank.requests import (
     CATALOGUE_TIMEOUT,
     RankRequest,
@@ -36,19 +38,21 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
     "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
 }
-"""Every method only reads, so a call that found no server may be tried again; throttled when many fail."""
+"""Every method only reads, so a call that found no server may be tried again; throttled when many fail. CANCELLED is
+what a server's core says of a call that it had not begun when it stopped."""
 
 OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -58,8 +62,10 @@ class Client:
     address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
     says otherwise. root_certificate: PEM file of the authority of the server's certificate; in the clear without it.
     certificate, key: PEM files to show the server. token: a key or a bearer token, or what gives one. credentials:
-    gRPC's own, instead of the files. Calls raise InvalidRequest naming every bad field, and ServerError with the gRPC
-    code for everything else; UserError is raised where the files or the token cannot be used.
+    gRPC's own, instead of the files. connections: how many to open, used in turn; one connection is answered by one
+    worker process of a server, so a caller that is alone needs several to reach them all. Calls raise InvalidRequest
+    naming every bad field, and ServerError with the gRPC code for everything else; UserError is raised where the files
+    or the token cannot be used.
 
     >>> with Client("127.0.0.1:50051") as client:        # doctest: +SKIP
     ...     for item in client.rank("1", top_k=3):
@@ -76,13 +82,14 @@ class Client:
         certificate: str | PathLike[str] | None = None,
         key: str | PathLike[str] | None = None,
         token: Token | None = None,
+        connections: int = 1,
     ) -> None:
         self._timeout = timeout
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
-        self._channel = connection.channel(OPTIONS)
-        calls = connection.authorized(self._channel)
-        self._ranking = ranking_pb2_grpc.RankingServiceStub(calls)
-        self._catalog = catalog_pb2_grpc.CatalogServiceStub(calls)
+        self._channels = [connection.channel(OPTIONS) for _ in range(counted(connections))]
+        calls = [connection.authorized(channel) for channel in self._channels]
+        self._rankings = cycle([ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls])
+        self._catalogs = cycle([catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls])
 
     def score(
         self,
@@ -97,7 +104,7 @@ class Client:
         request = score_request(user_id, item_ids, time, channel)
         try:
             return results.scores(
-                self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+                next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
@@ -117,7 +124,7 @@ class Client:
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
-            return results.ranking(self._ranking.RankItems(request, timeout=limit))
+            return results.ranking(next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -125,7 +132,7 @@ class Client:
         """Rankings for many users in one call, in the order of the requests; 10 seconds where no timeout is given."""
         limit = CATALOGUE_TIMEOUT if timeout is None else timeout
         try:
-            reply = self._ranking.BatchRankItems(batch_request(requests), timeout=limit)
+            reply = next(self._rankings).BatchRankItems(batch_request(requests), timeout=limit)
         except grpc.RpcError as error:
             raise typed(error) from error
         return [results.ranking(one) for one in reply.responses]
@@ -138,19 +145,22 @@ class Client:
         timeout: seconds the whole stream may take; as long as it lasts where it is None. A bad request ends it with
         InvalidRequest, once those before it are answered. Closing the iterator ends the call.
         """
-        return streams.ranked(self._ranking, requests, timeout)
+        return streams.ranked(next(self._rankings), requests, timeout)
 
     def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """What the items are, by id; ids the catalogue does not know are left out."""
         request = items_request(item_ids)
         try:
-            return results.items(self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout))
+            return results.items(
+                next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
+            )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """Close the connections."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         return self
@@ -174,13 +184,18 @@ class AsyncClient:
         certificate: str | PathLike[str] | None = None,
         key: str | PathLike[str] | None = None,
         token: Token | None = None,
+        connections: int = 1,
     ) -> None:
         self._timeout = timeout
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
-        self._channel = connection.aio_channel(OPTIONS)
-        calls = connection.authorized(self._channel)
-        self._ranking: ranking_pb2_grpc.RankingServiceAsyncStub = ranking_pb2_grpc.RankingServiceStub(calls)
-        self._catalog: catalog_pb2_grpc.CatalogServiceAsyncStub = catalog_pb2_grpc.CatalogServiceStub(calls)
+        self._channels = [connection.aio_channel(OPTIONS) for _ in range(counted(connections))]
+        calls = [connection.authorized(channel) for channel in self._channels]
+        self._rankings: Iterator[ranking_pb2_grpc.RankingServiceAsyncStub] = cycle(
+            [ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls]
+        )
+        self._catalogs: Iterator[catalog_pb2_grpc.CatalogServiceAsyncStub] = cycle(
+            [catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls]
+        )
 
     async def score(
         self,
@@ -195,7 +210,7 @@ class AsyncClient:
         request = score_request(user_id, item_ids, time, channel)
         try:
             return results.scores(
-                await self._ranking.ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
+                await next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
@@ -215,7 +230,7 @@ class AsyncClient:
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
-            return results.ranking(await self._ranking.RankItems(request, timeout=limit))
+            return results.ranking(await next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -225,7 +240,7 @@ class AsyncClient:
         """As `Client.rank_batch`."""
         limit = CATALOGUE_TIMEOUT if timeout is None else timeout
         try:
-            reply = await self._ranking.BatchRankItems(batch_request(requests), timeout=limit)
+            reply = await next(self._rankings).BatchRankItems(batch_request(requests), timeout=limit)
         except grpc.RpcError as error:
             raise typed(error) from error
         return [results.ranking(one) for one in reply.responses]
@@ -234,21 +249,22 @@ class AsyncClient:
         self, requests: AsyncIterator[RankRequest] | Iterable[RankRequest], *, timeout: float | None = None
     ) -> AsyncIterator[results.Ranking]:
         """As `Client.rank_stream`; requests may come from an asynchronous iterator."""
-        return streams.ranked_async(self._ranking, requests, timeout)
+        return streams.ranked_async(next(self._rankings), requests, timeout)
 
     async def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """As `Client.items`."""
         request = items_request(item_ids)
         try:
             return results.items(
-                await self._catalog.GetItems(request, timeout=self._timeout if timeout is None else timeout)
+                await next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
             )
         except grpc.RpcError as error:
             raise typed(error) from error
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close(grace=None)
+        """Close the connections."""
+        for channel in self._channels:
+            await channel.close(grace=None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -257,3 +273,10 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def counted(connections: int) -> int:
+    """The number of connections. Raises UserError where it is below 1."""
+    if connections < 1:
+        raise UserError(f"connections: at least 1 is needed, not {connections}")
+    return connections

@@ -133,6 +133,41 @@ def bench_ingest() -> None:
     _run("benchmarks.ingest")
 
 
+@bench.command("overload")
+def bench_overload(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Goodput and latency at twice the peak, beside plainer ways to shed load; needs two cores."""
+    _run("benchmarks.overload", "--data", str(data), "--model-repository", str(model_repository))
+
+
+@bench.command("transport")
+def bench_transport() -> None:
+    """Ways to serve gRPC from Python: thread pools, asyncio, uvloop; needs two cores."""
+    _run("benchmarks.transport")
+
+
+@bench.command("spread")
+def bench_spread() -> None:
+    """How evenly the kernel spreads connections over workers."""
+    _run("benchmarks.spread")
+
+
+@bench.command("soak")
+def bench_soak(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long.")] = 20.0,
+) -> None:
+    """Keep a server busy and look whether its memory grows."""
+    folders = ("--data", str(data), "--model-repository", str(model_repository))
+    _run("benchmarks.soak", *folders, "--minutes", str(minutes))
+
+
+@bench.command("fuzz")
+def bench_fuzz(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Send a server malformed messages and connections."""
+    _run("benchmarks.fuzz", "--data", str(data), "--model-repository", str(model_repository))
+
+
 def _run(module: str, *arguments: str) -> None:
     code = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
     if code:

@@ -56,29 +56,23 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 50051 by default, 0 takes a free one.")] = None,
     clock: Annotated[Clock | None, typer.Option(help="Time of a request that names none.")] = None,
     threads: Annotated[int | None, typer.Option(help="Requests handled at once.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes that share the port; 0 for one a core.")] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond the loopback without TLS or authentication.")
     ] = False,
 ) -> None:
     """Serve the active model over gRPC until interrupted. SHOPRANK_* set it up too; see docs/serving.md."""
     from server import settings
-    from server.app import serve as serve_until_told
-    from server.app import start
+    from server.process.serve import serve as serve_until_told
     from server.telemetry import logs
 
     given = settings.load(
         data=data, redis=redis, model_repository=model_repository, model=model, host=host, port=port, threads=threads,
-        clock=clock.value if clock else None, security={"insecure": True} if insecure else None,
+        clock=clock.value if clock else None, process=None if workers is None else {"workers": workers},
+        security={"insecure": True} if insecure else None,
     )  # fmt: skip
     logs.configure(given.telemetry)
-    running = start(given)
-    manifest = running.manifest
-    print(
-        f"serve: {manifest.model} version {manifest.version} with {manifest.feature_service} over "
-        f"{running.items:,} items on {running.address}",
-        flush=True,
-    )
-    serve_until_told(running)
+    serve_until_told(given, ready=lambda what, address: print(f"serve: {what} on {address}", flush=True))
     print("serve: stopped")
 
 

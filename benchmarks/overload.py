@@ -1,0 +1,149 @@
+"""What a server still answers when it is asked for twice what it can, by how it sheds the rest.
+
+Run as `python -m benchmarks.overload`; writes benchmarks/results/overload.json and overload.png. The server is alone on
+the first core, the load on the last. The peak is what h2load gets out of it with as many calls open as it answers
+without shedding; the overload is an open loop with Poisson arrivals at twice the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks import servers
+from benchmarks.cores import generator_cores, machine, server_cores
+from benchmarks.load import h2load
+from benchmarks.load.generator import generator
+from benchmarks.load.job import Job
+from benchmarks.serving import BODIES, CONNECTIONS, Load
+from benchmarks.shedding import VARIANTS
+from feature_repo.paths import DataPaths, write_json
+
+CANDIDATES = 100
+ROUNDS = 5
+ROUND_SECONDS = 2.0
+DEADLINE = 5.0
+HOW = (
+    "Server alone on the first core, load on the last. unloaded: one grpcio client, closed loop. peak: h2load, "
+    f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. overload: "
+    "grpcio, open loop, Poisson arrivals at twice the peak; latency of answered calls from the moment each was due; "
+    "every tenth answer is compared. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal with RetryInfo from the "
+    "gate and from a stage, NOT_SENT a call that the generator gave up as 2,000 were open."
+)
+
+
+def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, seconds: float) -> dict[str, Any]:
+    """Figures of one way to shed."""
+    command = ["-m", "benchmarks.shedding", variant, str(shop.data), str(shop.model_repository)]
+    with ExitStack() as stack:
+        address = stack.enter_context(servers.process(command, server_cores()))
+        (server,) = [child for child in psutil.Process().children() if "benchmarks.shedding" in child.cmdline()]
+        asking = stack.enter_context(generator(generator_cores()))
+        load = Load.record(address, DataPaths(shop.data), CANDIDATES, folder)
+
+        def ask(seconds: float, rate: float | None = None) -> Any:
+            job = Job(address, str(load.folder), seconds, rate=rate, timeout=DEADLINE)
+            return asking.measure(job)
+
+        ask(1.0)
+        unloaded, rates = [], []
+        for _ in range(ROUNDS):
+            unloaded.append(ask(ROUND_SECONDS).latency)
+            rates.append(h2load.throughput(address, load.bodies, CONNECTIONS, ROUND_SECONDS, generator_cores()))
+        peak = float(np.median(rates))
+        ask(ROUND_SECONDS, peak * factor)
+        before = server.memory_info().rss
+        overload = ask(seconds, peak * factor)
+        after = server.memory_info().rss
+    alone = np.concatenate(unloaded)
+    p99, p99_alone = (float(np.quantile(some, 0.99)) for some in (overload.latency, alone))
+    goodput = len(overload.latency) / overload.seconds
+    return {
+        "variant": variant,
+        "unloaded_median_ms": float(np.median(alone)),
+        "unloaded_p99_ms": p99_alone,
+        "peak_per_second": peak,
+        "offered_per_second": overload.rate,
+        "goodput_per_second": goodput,
+        "goodput_of_peak": goodput / peak,
+        "accepted_median_ms": float(np.median(overload.latency)),
+        "accepted_p99_ms": p99,
+        "accepted_p99_of_unloaded": p99 / p99_alone,
+        "answered": len(overload.latency),
+        "not_answered": dict(overload.errors),
+        "sent_late_p99_ms": float(np.quantile(overload.late, 0.99)),
+        "checked": overload.checked,
+        "wrong": overload.wrong,
+        "memory_before_mb": before / 1e6,
+        "memory_after_mb": after / 1e6,
+    }
+
+
+def describe(row: dict[str, Any]) -> str:
+    """One line of a result."""
+    return (
+        f"{row['variant']}: peak {row['peak_per_second']:,.0f}/s; at {row['offered_per_second']:,.0f}/s goodput "
+        f"{row['goodput_per_second']:,.0f}/s, {row['goodput_of_peak']:.0%} of the peak; of what was answered, median "
+        f"{row['accepted_median_ms']:.1f} ms, 99 % below {row['accepted_p99_ms']:.1f} ms, "
+        f"{row['accepted_p99_of_unloaded']:.1f}× the unloaded {row['unloaded_p99_ms']:.1f} ms; {row['not_answered']}; "
+        f"{row['wrong']} of {row['checked']} wrong; memory {row['memory_before_mb']:.0f} to "
+        f"{row['memory_after_mb']:.0f} MB; sent late {row['sent_late_p99_ms']:.1f} ms"
+    )
+
+
+def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
+    """Goodput beside the peak, and latency of what was answered, by way to shed."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    names = [row["variant"] for row in results]
+    left.barh(names, [row["goodput_of_peak"] for row in results], color="C0")
+    left.axvline(0.9, color="C7", linestyle=":")
+    left.set(xlabel="goodput / peak", title="asked for twice the peak")
+    right.barh(names, [row["accepted_p99_ms"] for row in results], color="C1", label="overloaded")
+    right.barh(names, [row["unloaded_p99_ms"] for row in results], color="C0", label="unloaded", height=0.4)
+    right.set(xlabel="milliseconds", xscale="log", title="99th percentile of what was answered")
+    right.legend()
+    for axes in (left, right):
+        axes.invert_yaxis()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measure, print, and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--model-repository", type=Path, default=Path("model_repository"))
+    parser.add_argument("--factor", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args()
+    h2load.installed()
+    shop = servers.Shop(options.data, options.model_repository)
+    results = []
+    for variant in options.variants:
+        with tempfile.TemporaryDirectory(prefix="shoprank-") as folder:
+            results.append(measure(variant, shop, Path(folder), options.factor, options.seconds))
+        print(describe(results[-1]), flush=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "how": HOW, "machine": machine(), "candidates": CANDIDATES, "seconds": options.seconds, "results": results
+    }  # fmt: skip
+    write_json(options.out / "overload.json", kept)
+    plot(results, options.out / "overload.png")
+    print(f"overload: {options.out / 'overload.json'} and {options.out / 'overload.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Settings of the worker processes, and of what each takes in."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Process(BaseModel):
+    """The worker processes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=0, le=256, description="Worker processes that share the port; 0 for one a core.")
+    pin: bool = Field(True, description="Whether each of several workers keeps to its share of the cores.")
+    probe_seconds: float = Field(1.0, gt=0, description="How often it is looked whether model and store answer.")
+    drain_seconds: float = Field(
+        0.0, ge=0, description="Time between health saying NOT_SERVING and the end of taking calls, when it stops."
+    )
+    start_seconds: float = Field(120.0, gt=0, description="Time a worker may take to start.")
+    hang_seconds: float = Field(30.0, gt=1, description="Silence after which a worker is replaced.")
+    restart_seconds: float = Field(0.5, ge=0, description="Pause before a worker is started anew; doubled each time.")
+    starts: int = Field(5, ge=1, description="Tries to start a worker while none serves, before all is given up.")
+
+
+class Limits(BaseModel):
+    """What a process takes in at most."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gate: bool = Field(True, description="Whether calls are held back before they cost much; without it all are taken.")
+    burst: int = Field(32, ge=0, description="Calls that wait for a thread at most.")
+    queue: int = Field(
+        4, ge=0, description="Calls that wait at most once there has been a queue for `patience_seconds`."
+    )
+    patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
+    pending: int = Field(4, ge=1, description="Calls of a method that wait in gRPC's core; more are ended at once.")
+    refusals_per_second: float = Field(
+        100.0,
+        ge=0,
+        description="Calls refused with a RetryInfo at most; more are ended at once.",
+    )
+    retry_after_seconds: float = Field(1.0, ge=0, description="When a refused caller is told to ask again.")
+    request_seconds: float = Field(10.0, gt=0, description="Time to send the request of a call that was begun.")
+    client_rate: float = Field(0.0, ge=0, description="Calls a second of one client at most; 0 for no limit.")
+    client_burst: float = Field(100.0, ge=1, description="Calls of one client at once at most, where there is a rate.")
+    clients: int = Field(10_000, ge=1, description="Clients whose rate is remembered.")
+    request_bytes: int = Field(4 * 1024 * 1024, ge=1_024, description="Size of a request at most.")
+    reply_bytes: int = Field(64 * 1024 * 1024, ge=1_024, description="Size of a reply at most.")
+    metadata_bytes: int = Field(16 * 1024, ge=4_096, description="Size of a call's metadata at most.")
+    connections: int = Field(1_000, ge=1, description="Connections at once.")
+    streams: int = Field(100, ge=1, description="Calls of one connection at once.")
+    connection_age_seconds: float = Field(
+        600.0, ge=0, description="Age, give or take a tenth, at which a client is asked to connect anew; 0 for never."
+    )
+    connection_grace_seconds: float = Field(30.0, ge=0, description="Time its calls in flight have then.")
+    connection_idle_seconds: float = Field(300.0, ge=0, description="Time without calls after which one ends.")
+    handshake_seconds: float = Field(10.0, gt=0, description="Time a connection has to begin with HTTP/2.")
+    keepalive_seconds: float = Field(60.0, ge=1, description="Silence after which the other end is pinged.")
+    keepalive_timeout_seconds: float = Field(20.0, ge=1, description="Time it has to answer the ping.")
+    ping_seconds: float = Field(10.0, ge=0, description="Time between two pings of a client at least.")
+    ping_strikes: int = Field(2, ge=1, description="Pings before their time that are let pass.")

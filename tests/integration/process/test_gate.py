@@ -1,0 +1,251 @@
+"""The gate before the handlers, on a server of its own with one slow method and one that is not behind it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from server.process.bounds import Bounds
+from server.process.gate import Gate
+from shoprank.errors import ShoprankError
+
+BOUNDS = Bounds(threads=2, burst=6, queue=1, patience=0.1, refusals=1_000, retry_after=0.25, request_seconds=0.5)
+
+
+class Gated:
+    """A server whose method `Slow` waits for `release`, and whose `Other` answers at once."""
+
+    def __init__(self, bounds: Bounds, pending: int = 32) -> None:
+        self.begun = 0
+        self.most = 0
+        self.release = threading.Event()
+        self._lock = threading.Lock()
+        self._now = 0
+        self.server = grpc.server(
+            ThreadPoolExecutor(2),
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.server.max_pending_requests", pending),
+                ("grpc.server.max_pending_requests_hard_limit", pending),
+            ],
+        )
+        handlers = {
+            "Slow": grpc.unary_unary_rpc_method_handler(self._slow),
+            "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
+            "Other": grpc.unary_unary_rpc_method_handler(lambda request, context: b"at once"),
+        }
+        self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
+        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.gate = Gate(self.server, ["/t.T/Slow", "/t.T/Stream"], bounds)
+        self.server.start()
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
+        self.slow: Any = self.channel.unary_unary("/t.T/Slow", None, None)
+        self.stream: Any = self.channel.unary_stream("/t.T/Stream", None, None)
+        self.other: Any = self.channel.unary_unary("/t.T/Other", None, None)
+
+    def _slow(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        with self._lock:
+            self.begun += 1
+            self._now += 1
+            self.most = max(self.most, self._now)
+        self.release.wait(10)
+        with self._lock:
+            self._now -= 1
+        return request
+
+    def _stream(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        for _ in range(3):
+            yield self._slow(request, context)
+
+    def codes(self, calls: list[Any]) -> list[grpc.StatusCode]:
+        """How the calls ended, once all have."""
+        for call in calls:
+            call.exception(timeout=20)
+        return [call.code() for call in calls]
+
+    def close(self) -> None:
+        self.release.set()
+        self.channel.close()
+        self.server.stop(5).wait()
+
+
+@pytest.fixture
+def gated() -> Iterator[Gated]:
+    made = Gated(BOUNDS)
+    yield made
+    made.close()
+
+
+def begun(gated: Gated, count: int) -> None:
+    end = time.monotonic() + 10
+    while gated.begun < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_burst_waits_and_what_exceeds_it_is_refused_with_retry_info(gated: Gated) -> None:
+    calls = [gated.slow.future(b"x", timeout=20) for _ in range(30)]
+    begun(gated, 2)
+    time.sleep(0.3)
+    refused = [call for call in calls if call.done()]
+    assert len(refused) == 30 - 8
+    for call in refused:
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        status = rpc_status.from_call(call)
+        info = error_details_pb2.RetryInfo()
+        assert status is not None
+        assert status.details[0].Unpack(info)
+        assert info.retry_delay.ToMilliseconds() == 250
+    gated.release.set()
+    codes = gated.codes(calls)
+    assert codes.count(grpc.StatusCode.OK) == 8
+    assert gated.most == 2
+
+
+def test_a_queue_that_lasts_is_cut_short(gated: Gated) -> None:
+    first = [gated.slow.future(b"x", timeout=20) for _ in range(4)]
+    begun(gated, 2)
+    time.sleep(0.2)  # two wait, for longer than the patience
+    later = [gated.slow.future(b"x", timeout=20) for _ in range(12)]
+    time.sleep(0.3)
+    assert sum(call.done() for call in later) >= 12 - 4 - 1
+    gated.release.set()
+    assert gated.codes(first) == [grpc.StatusCode.OK] * 4
+    again = [gated.slow.future(b"x", timeout=20) for _ in range(3)]
+    assert grpc.StatusCode.OK in gated.codes(again)
+
+
+def test_without_refusals_the_core_ends_what_exceeds_the_bound() -> None:
+    gated = Gated(
+        Bounds(threads=2, burst=2, queue=2, patience=0.1, refusals=0, retry_after=1, request_seconds=5), pending=2
+    )
+    calls = [gated.slow.future(b"x", timeout=20) for _ in range(30)]
+    begun(gated, 2)
+    gated.release.set()
+    codes = gated.codes(calls)
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.CANCELLED}
+    assert codes.count(grpc.StatusCode.OK) >= 4
+    assert gated.gate.refused == 0
+    gated.close()
+
+
+def test_refusals_are_bounded_a_second() -> None:
+    gated = Gated(replace(BOUNDS, threads=1, burst=0, queue=0, refusals=20))
+    held = gated.slow.future(b"x", timeout=20)
+    begun(gated, 1)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        gated.slow.future(b"x", timeout=0.05)
+        time.sleep(0.001)
+    assert gated.gate.refused <= 2 + 20 + 2
+    gated.release.set()
+    assert held.result() == b"x"
+    gated.close()
+
+
+def test_other_methods_pass_while_the_gate_is_full(gated: Gated) -> None:
+    calls = [gated.slow.future(b"x", timeout=20) for _ in range(50)]
+    begun(gated, 2)
+    others = [gated.other.future(b"x", timeout=5) for _ in range(40)]
+    assert gated.codes(others) == [grpc.StatusCode.OK] * 40
+    gated.release.set()
+    gated.codes(calls)
+
+
+def test_streams_pass_the_gate_and_count_until_they_end(gated: Gated) -> None:
+    streams = [gated.stream(b"x", timeout=20) for _ in range(2)]
+    begun(gated, 2)
+    waiting = gated.slow.future(b"y", timeout=20)
+    time.sleep(0.1)
+    assert gated.begun == 2
+    gated.release.set()
+    assert [list(stream) for stream in streams] == [[b"x"] * 3] * 2
+    assert waiting.result() == b"y"
+
+
+def test_calls_that_wait_when_the_server_stops_are_answered() -> None:
+    gated = Gated(
+        Bounds(threads=1, burst=1, queue=1, patience=10, refusals=0, retry_after=1, request_seconds=5), pending=3
+    )
+    calls = [gated.slow.future(b"x", timeout=20) for _ in range(4)]  # one is answered, one waits, two wait in the core
+    begun(gated, 1)
+    time.sleep(0.2)
+    stopped = gated.server.stop(10)
+    gated.release.set()
+    assert gated.codes(calls) == [grpc.StatusCode.OK] * 4
+    assert stopped.wait(10)
+    gated.channel.close()
+
+
+def test_callers_that_go_leave_no_place_taken(gated: Gated) -> None:
+    for _ in range(20):
+        calls = [gated.slow.future(b"x", timeout=20) for _ in range(8)]
+        for call in calls:
+            call.cancel()
+    gated.release.set()
+    time.sleep(0.3)
+    assert gated.slow(b"x", timeout=5) == b"x"
+    assert gated.gate._inside <= 1
+
+
+def begin(gated: Gated, never: threading.Event) -> Any:
+    """A call that does not send its request before `never` is set."""
+
+    def requests() -> Iterator[bytes]:
+        never.wait(20)
+        yield from ()
+
+    return gated.channel.stream_unary("/t.T/Slow", None, None).future(requests(), timeout=20)
+
+
+@pytest.mark.parametrize("refusals", [0, 1_000])
+def test_calls_that_never_send_a_request_keep_no_place_and_end(refusals: int) -> None:
+    gated = Gated(replace(BOUNDS, refusals=refusals))
+    gated.release.set()
+    never = threading.Event()
+    without_request = [begin(gated, never) for _ in range(8)]
+    time.sleep(0.2)
+    for _ in range(6):
+        assert gated.slow(b"x", timeout=5) == b"x"
+        time.sleep(0.1)
+    assert gated.codes(without_request) == [grpc.StatusCode.CANCELLED] * 8
+    never.set()
+    gated.close()
+
+
+def test_a_call_that_ends_without_a_request_is_told_so(gated: Gated) -> None:
+    empty = gated.channel.stream_unary("/t.T/Slow", None, None).future(iter(()), timeout=5)
+    assert gated.codes([empty]) == [grpc.StatusCode.UNIMPLEMENTED]
+
+
+def test_an_idle_server_stops_at_once() -> None:
+    gated = Gated(BOUNDS)
+    began = time.monotonic()
+    gated.close()
+    assert time.monotonic() - began < 2
+
+
+def test_another_grpcio_is_refused_by_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    from grpc import _server
+
+    monkeypatch.delattr(_server, "_abort")
+    server = grpc.server(ThreadPoolExecutor(1))
+    with pytest.raises(ShoprankError, match=rf"grpcio {grpc.__version__} is made differently in _abort"):
+        Gate(server, [], BOUNDS)
+
+
+def test_a_renamed_attribute_is_named() -> None:
+    server: Any = grpc.server(ThreadPoolExecutor(1))
+    state, server._state = server._state, object()
+    with pytest.raises(ShoprankError, match=r"_ServerState\.rpc_states.*SHOPRANK_LIMITS__GATE=false"):
+        Gate(server, [], BOUNDS)
+    server._state = state

@@ -1,0 +1,125 @@
+"""The store goes away, is slow, and comes back; health says so and deadlines hold."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from feature_repo.store import apply, materialize
+from server.app import Running, start
+from server.call import Call
+from server.parse import RankQuery
+from server.process.settings import Process
+from server.ranker import Ranking
+from shoprank.client import Client
+from shoprank.errors import ServerError
+from shoprank.v1 import ranking_pb2, ranking_pb2_grpc
+from tests.conftest import Shop, settings
+from tests.delaying_proxy import DelayingProxy
+from tests.redis_server import RedisServer
+from tests.serving import CANDIDATES, answers, eventually
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+NAMES = ("", "shoprank.v1.RankingService", "shoprank.v1.CatalogService")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("store"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def proxy(store: RedisServer) -> Iterator[DelayingProxy]:
+    with DelayingProxy(store.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def running(trained: Shop, store: RedisServer, proxy: DelayingProxy, tmp_path: Path) -> Iterator[Running]:
+    """A server whose store is behind the proxy."""
+    root = tmp_path / "data"
+    shutil.copytree(trained.paths.root, root, ignore=shutil.ignore_patterns("feast", "dataset", "events"))
+    paths = replace(trained.paths, root=root, redis=store.url)
+    apply(paths, trained.models)
+    list(materialize(paths, trained.schedule.test))
+    process = Process(probe_seconds=0.1)
+    server = start(settings(root, trained.models, redis=proxy.url, clock="snapshot", process=process))
+    yield server
+    server.stop()
+
+
+def health(running: Running, name: str = "") -> int:
+    with grpc.insecure_channel(running.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        status: int = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5).status
+        return status
+
+
+def test_health_follows_the_store_away_and_back(running: Running, proxy: DelayingProxy) -> None:
+    assert [health(running, name) for name in NAMES] == [SERVING] * 3
+    proxy.cut()
+    eventually(lambda: [health(running, name) for name in NAMES] == [NOT_SERVING] * 3)
+    with Client(running.address) as client, pytest.raises(ServerError, match="UNAVAILABLE"):
+        client.rank("u1", CANDIDATES)
+    proxy.mend()
+    eventually(lambda: [health(running, name) for name in NAMES] == [SERVING] * 3)
+    assert answers(running.address)
+
+
+def test_deadlines_hold_while_the_store_is_slow(running: Running, proxy: DelayingProxy) -> None:
+    proxy.delay = 0.4
+    with Client(running.address) as client:
+        began = time.monotonic()
+        with pytest.raises(ServerError, match="DEADLINE_EXCEEDED"):
+            client.rank("u1", CANDIDATES, timeout=0.1)
+        assert time.monotonic() - began < 0.3
+        assert len(client.rank("u1", CANDIDATES, timeout=5)) == len(CANDIDATES)
+    proxy.delay = 0.0
+    assert answers(running.address)
+
+
+def test_calls_that_nobody_waits_for_are_not_computed(
+    running: Running, proxy: DelayingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the store slow, calls queue for threads until their deadlines have passed."""
+    asked: list[str] = []
+    rank = running.ranker.rank
+
+    def noted(query: RankQuery, call: Call) -> Ranking:
+        asked.append(query.user_id)
+        return rank(query, call)
+
+    monkeypatch.setattr(running.ranker, "rank", noted)
+    proxy.delay = 0.5
+    with grpc.insecure_channel(running.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        request = ranking_pb2.RankItemsRequest(user_id="u1", item_ids=CANDIDATES)
+        calls = [stub.RankItems.future(request, timeout=0.2) for _ in range(16)]
+        assert {call.code() for call in calls if call.exception()} <= {
+            grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED
+        }  # fmt: skip
+    proxy.delay = 0.0
+    eventually(lambda: answers(running.address))
+    assert len(asked) - 1 < 16
+
+
+def test_a_store_that_hangs_does_not_hang_health(running: Running, store: RedisServer) -> None:
+    store.pause()
+    try:
+        began = time.monotonic()
+        eventually(lambda: health(running) == NOT_SERVING)
+        assert time.monotonic() - began < 15
+    finally:
+        store.resume()
+    eventually(lambda: health(running) == SERVING)
+    assert answers(running.address)

@@ -1,0 +1,133 @@
+"""Several worker processes on one port, kept by a supervisor."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from shoprank.client import Client
+from tests.conftest import Shop
+from tests.serving import Callers, Serve, answers, eventually
+
+
+def test_workers_share_a_port_and_the_cores(serve: Serve) -> None:
+    served = serve("--workers", "2")
+    assert served.ready.startswith("serve: purchase version 1 with purchase_v1 over 150 items on 127.0.0.1:")
+    workers = served.workers()
+    assert len(workers) == 2
+    cores = [tuple(psutil.Process(worker).cpu_affinity()) for worker in workers]
+    if len(psutil.Process().cpu_affinity()) > 1:
+        assert not set(cores[0]) & set(cores[1])
+    with Client(served.address, connections=16) as client:
+        for _ in range(64):
+            client.rank("u1", ["i1", "i2"])
+        port = int(served.address.rpartition(":")[2])
+        connected = [
+            worker
+            for worker in workers
+            for connection in psutil.Process(worker).net_connections("tcp")
+            if connection.laddr.port == port and connection.status == psutil.CONN_ESTABLISHED
+        ]
+    assert len(connected) == 16
+    assert set(connected) == set(workers)
+    assert served.stop() == 0
+    assert not any(psutil.pid_exists(worker) for worker in workers)
+
+
+def test_a_killed_worker_is_replaced_and_callers_that_retry_see_nothing(serve: Serve) -> None:
+    served = serve("--workers", "2", SHOPRANK_PROCESS__RESTART_SECONDS="0.1")
+    first, second = served.workers()
+    with Callers(served.address) as callers:
+        time.sleep(0.5)
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: len(served.workers()) == 2 and first not in served.workers())
+        time.sleep(0.5)
+    assert callers.outcomes["answered"] > 100
+    assert callers.failures() == {}
+    assert callers.wrong == []
+    assert second in served.workers()
+    assert "ended with -9" in served.said()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_worker_that_ends_under_load_fails_no_call(serve: Serve, attempt: int) -> None:
+    served = serve("--workers", "2")
+    first, second = served.workers()
+    with Callers(served.address, number=6) as callers:
+        time.sleep(0.5)
+        os.kill(first, signal.SIGTERM)
+        eventually(lambda: first not in served.workers())
+        time.sleep(0.3)
+    assert callers.failures() == {}
+    assert callers.outcomes["answered"] > 100
+    assert second in served.workers()
+    assert served.stop() == 0
+
+
+def test_sighup_replaces_every_worker_without_a_failed_call(serve: Serve) -> None:
+    served = serve("--workers", "2")
+    before = served.workers()
+    with Callers(served.address, number=6) as callers:
+        time.sleep(0.3)
+        served.send(signal.SIGHUP)
+        eventually(lambda: len(served.workers()) == 2 and not set(served.workers()) & set(before), 60)
+        time.sleep(0.3)
+    assert callers.failures() == {}
+    assert callers.wrong == []
+    assert callers.outcomes["answered"] > 100
+    assert served.stop() == 0
+
+
+def test_workers_end_when_their_supervisor_is_killed(serve: Serve) -> None:
+    served = serve("--workers", "2")
+    workers = served.workers()
+    assert answers(served.address)
+    assert served.stop(signal.SIGKILL) == -9
+    eventually(lambda: not any(psutil.pid_exists(worker) for worker in workers), 15)
+
+
+def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
+    served = serve("--workers", "2", SHOPRANK_PROCESS__HANG_SECONDS="3", SHOPRANK_PROCESS__RESTART_SECONDS="0")
+    first, second = served.workers()
+    os.kill(first, signal.SIGSTOP)
+    eventually(lambda: len(served.workers()) == 2 and first not in served.workers())
+    assert "was silent for 3 s: killed" in served.said()
+    assert second in served.workers()
+
+
+def test_a_server_whose_workers_cannot_start_says_why_and_ends_with_1(serve: Serve, tmp_path: Path) -> None:
+    served = serve("--workers", "2", "--model-repository", str(tmp_path), wait=False)
+    assert served.process.wait(60) == 1
+    assert "no active model; run `shoprank train`" in served.said()
+
+
+def test_a_taken_port_ends_with_2_though_it_could_be_shared(serve: Serve) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        served = serve("--workers", "2", "--port", str(port), wait=False)
+        assert served.process.wait(60) == 2
+        assert f"127.0.0.1:{port}: cannot listen there; is the port taken?" in served.said()
+
+
+def test_a_server_gives_up_when_no_worker_comes_back(serve: Serve, trained: Shop, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(trained.models, models, symlinks=True)
+    served = serve(
+        "--workers", "2", "--model-repository", str(models),
+        SHOPRANK_PROCESS__RESTART_SECONDS="0.1", SHOPRANK_PROCESS__STARTS="2",
+    )  # fmt: skip
+    shutil.rmtree(models)
+    for worker in served.workers():
+        os.kill(worker, signal.SIGKILL)
+    assert served.process.wait(60) == 1
+    assert "no active model" in served.said()

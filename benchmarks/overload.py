@@ -34,8 +34,8 @@ HOW = (
     "Server alone on the first core, load on the last. unloaded: one grpcio client, closed loop. peak: h2load, "
     f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. overload: "
     "grpcio, open loop, Poisson arrivals at twice the peak; latency of answered calls from the moment each was due; "
-    "every tenth answer is compared. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal with RetryInfo from the "
-    "gate and from a stage, NOT_SENT a call that the generator gave up as 2,000 were open."
+    "every tenth answer is compared. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal with "
+    "RetryInfo from the gate and from a stage, NOT_SENT a call that the generator gave up as 2,000 were open."
 )
 
 

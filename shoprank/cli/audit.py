@@ -26,7 +26,8 @@ ADVISORIES_SECONDS = 300
 
 PERMITTED = frozenset(
     {
-        "0bsd", "apache", "apache license", "apache license 2.0", "apache license, version 2.0", "apache software license",
+        "0bsd", "apache", "apache license", "apache license 2.0", "apache license, version 2.0",
+        "apache software license",
         "apache-2.0", "apache-2.0 with llvm-exception", "bsd", "bsd license", "bsd-2-clause", "bsd-3-clause",
         "3-clause bsd license", "cc0-1.0", "hpnd", "isc", "isc license", "isc license (iscl)", "mit", "mit license",
         "mit-0", "mit-cmu", "mozilla public license 2.0 (mpl 2.0)", "mpl-2.0", "oldap-2.8", "psf-2.0",

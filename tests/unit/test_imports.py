@@ -87,6 +87,12 @@ def test_the_server_starts_where_tensorflow_cannot_be_imported() -> None:
     assert done.stdout.strip() == "50051"
 
 
+def test_who_serves_metrics_alone_does_without_the_weight_of_the_workers() -> None:
+    blocked = {"feast", "onnxruntime", "numba", "pyarrow", "pandas", "cryptography", "opentelemetry", "training"}
+    done = run(f"BLOCKED = {blocked!r}\n{BLOCK}\nimport server.telemetry.exposition")
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_committed_stubs_are_what_the_protos_give(tmp_path: Path) -> None:
     from shoprank.cli.protos import differing, generate
 

@@ -12,4 +12,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-from shoprank.cli import audit, batch, data, demo, development, keys, models, pipeline, protos, serving, training  # noqa: E402, F401  (each registers its commands on `app`)
+from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on `app`)
+    audit,
+    batch,
+    data,
+    demo,
+    development,
+    health,
+    keys,
+    models,
+    pipeline,
+    protos,
+    serving,
+    training,
+)

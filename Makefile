@@ -40,6 +40,10 @@ lint: install ## Check style (ruff) and types (mypy, strict)
 audit: install ## Check pins, hashes and licences of all dependencies
 	$(RUN) audit
 
+.PHONY: check-install
+check-install: install ## Install the server as its image does, from locks and a wheel, serve and ask it
+	$(RUN) check-install $(STORE)
+
 .PHONY: data
 data: install ## Ingest and clean the events, and write the weekly features
 	$(RUN) ingest --source $(SOURCE) --data $(DATA)

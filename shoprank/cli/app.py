@@ -19,6 +19,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     demo,
     development,
     health,
+    install,
     keys,
     models,
     pipeline,

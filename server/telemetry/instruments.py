@@ -134,7 +134,7 @@ class Threads(ThreadPoolExecutor):
     """The threads that answer calls; tells how long each call waited for one."""
 
     def __init__(self, count: int, recorder: Recorder) -> None:
-        super().__init__(count, thread_name_prefix="request")
+        super().__init__(count, thread_name_prefix="answer")
         self._queued = recorder.queued
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

@@ -125,7 +125,7 @@ def _start(settings: Settings, shared_port: bool, instruments: Instruments, name
     count = len(listing.all(features.items_version()))
     models = _models(settings, features, listing, names)
     manifest = models.start().manifest
-    answered = instruments.follow(models, features.ttl)
+    answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]
     health_servicer = _register(server, settings, ranker, catalogue, models, stages)

@@ -82,12 +82,9 @@ class Instruments:
             tasks.append(CertificateExpiry(settings.security.certificate, recorder).look)
         return cls(recorder, watch, exposition, slot, Beat(tasks), tracing)
 
-    def follow(self, models: Repository, ttl: int) -> Answered:
-        """Tell of the models from now on, and of answers; what is returned wants to know of each of these.
-
-        ttl: seconds after which features are stale.
-        """
-        following = Following(self.recorder, models.served, models.answered, ttl)
+    def follow(self, models: Repository) -> Answered:
+        """Tell of the models from now on, and of answers; what is returned wants to know of each of these."""
+        following = Following(self.recorder, models.served, models.answered)
         following.look()
         self._beat.tasks.append(following.look)
         return following.answered

@@ -32,6 +32,7 @@ from server.call import PHASES, Call, current
 from server.features import StoredItems
 from server.items import Found, Shelf
 from server.methods import Behaviour, Method, method_of, register
+from server.ranker import State, Status
 from server.settings import Settings
 from server.telemetry.access import AccessLog
 from server.telemetry.following import Following
@@ -47,8 +48,9 @@ from shoprank.v1 import ranking_pb2
 SERVICE = ranking_pb2.DESCRIPTOR.services_by_name["RankingService"]
 RANK = SERVICE.methods_by_name["RankItems"]
 CANDIDATES = 100
-TTL, TIME = 14 * 86_400, 1_512_345_600
+TIME = 1_512_345_600
 ROUNDS, CALLS = 10, 1_000
+STATUS = Status(State.FOUND, 3_600, 98, 1, 1, 90_000)
 LOGITS = np.random.default_rng(0).normal(-4, 2, CANDIDATES).astype(np.float32)
 
 
@@ -103,7 +105,7 @@ def parts() -> dict[str, float]:
     """Microseconds of what a call of RankItems passes, and of what happens beside it."""
     instruments = Instruments.start(Settings(telemetry={"metrics_port": 0, "drift_rows_per_second": 0.001}))
     recorder = instruments.recorder
-    following = Following(recorder, MODELS, lambda *_: None, TTL)
+    following = Following(recorder, MODELS, lambda *_: None)
     context: Any = Context()
     bare: Behaviour = lambda request, context: None  # noqa: E731
     watched = instruments.watch(method_of(RANK), bare)
@@ -121,7 +123,7 @@ def parts() -> dict[str, float]:
     found["their four histograms"] = best(lambda: recorder.ended(cells, grpc.StatusCode.OK, call)) - best(
         lambda: recorder.ended(cells, grpc.StatusCode.OK, unmarked)
     )
-    found["what an answer rested on"] = best(lambda: following.answered("1", ASKED, LOGITS, MODEL))
+    found["what an answer rested on"] = best(lambda: following.answered("1", ASKED, LOGITS, MODEL, STATUS))
     found["the wait for a thread"] = best(lambda: recorder.queued(0.001))
     found["all of these"] = sum(found.values())
     for ratio, name in ((0.0, "a call that is not traced, where traces are on"), (1.0, "a call that is traced")):
@@ -158,13 +160,13 @@ class Marked:
     """RankItems answers nothing, and tells telemetry what a ranker would; ScoreItems tells nothing."""
 
     def __init__(self, instruments: Instruments) -> None:
-        self._following = Following(instruments.recorder, MODELS, lambda *_: None, TTL)
+        self._following = Following(instruments.recorder, MODELS, lambda *_: None)
 
     def RankItems(self, request: Any, context: grpc.ServicerContext) -> bytes:
         call = current()
         for phase in PHASES[:-1]:
             call.mark(phase)
-        self._following.answered("1", ASKED, LOGITS, MODEL)
+        self._following.answered("1", ASKED, LOGITS, MODEL, STATUS)
         return b""
 
     def ScoreItems(self, request: Any, context: grpc.ServicerContext) -> bytes:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -112,6 +113,7 @@ def start(settings: Settings, shared_port: bool = False, place: tuple[str, int] 
 
 
 def _start(settings: Settings, shared_port: bool, instruments: Instruments, names: Pseudonyms | None) -> Running:
+    recorder = instruments.recorder
     credentials = server_credentials(settings.security)
     server = _server(settings, shared_port, instruments)
     port = settings.port if shared_port else listen(server, settings.host, settings.port, credentials)
@@ -123,18 +125,18 @@ def _start(settings: Settings, shared_port: bool, instruments: Instruments, name
     count = len(listing.all(features.items_version()))
     models = _models(settings, features, listing, names)
     manifest = models.start().manifest
-    answered = instruments.follow(models, features.ttl)
+    answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]
     health_servicer = _register(server, settings, ranker, catalogue, models, stages)
     if settings.limits.gate:
-        Gate(server, BOUNDED, Bounds.of(settings.limits, settings.threads))
+        bounds, threads = Bounds.of(settings.limits, settings.threads), Threads(settings.threads, recorder)
+        Gate(server, BOUNDED, bounds, threads, partial(recorder.shed, "queue"))
     if shared_port:  # only now: the kernel hands connections to every process that listens
         listen(server, settings.host, port, credentials)
     server.start()
-    instruments.recorder.ready(True)
     checks = {"store": features.items_version, "model": lambda: models.served.of("")}
-    readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds)
+    readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds, recorder.ready)
     readiness.start()
     address = f"{settings.host}:{port}"
     return Running(address, ranker, models, manifest, count, server, instruments, readiness, settings)

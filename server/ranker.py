@@ -24,9 +24,6 @@ from shoprank.bundle import Manifest
 ROWS_A_RUN = 8_192
 NOTHING: F32 = np.zeros(0, np.float32)
 
-Answered = Callable[[str, Asked, F32, Model], None]
-"""Is told the user, the items, their log-odds, float32 (n,), and the model that gave them."""
-
 
 class State(Enum):
     """Whether a user's features were there."""
@@ -46,6 +43,10 @@ class Status:
     items_missing: int
     items_stale: int
     items_age: int | None
+
+
+Answered = Callable[[str, Asked, F32, Model, Status], None]
+"""Is told the user, the items, their log-odds, float32 (n,), the model that gave them, and what they rest on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,10 @@ class Ranker:
         user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         probabilities, logits = _score(model, asked)
-        self._answered(query.user_id, asked, logits, model)
+        status = self._status(user, asked)
+        self._answered(query.user_id, asked, logits, model, status)
         call.mark("inference")
-        return Scores(asked.items, probabilities, logits, self._status(user, asked), asked.time, model.manifest)
+        return Scores(asked.items, probabilities, logits, status, asked.time, model.manifest)
 
     def rank(self, query: RankQuery, call: Call) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
@@ -116,8 +118,9 @@ class Ranker:
         user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         purchase, logits = _score(model, asked)
-        self._answered(query.user_id, asked, logits, model)
-        ranking = ranked(query, asked, purchase, logits, self._status(user, asked), model.manifest)
+        status = self._status(user, asked)
+        self._answered(query.user_id, asked, logits, model, status)
+        ranking = ranked(query, asked, purchase, logits, status, model.manifest)
         call.mark("inference")
         return ranking
 
@@ -135,8 +138,8 @@ class Ranker:
             mine = [i for i, other in enumerate(models) if other is model]
             answers = _score_all(model, [found[i] for i in mine])
             for i, (purchase, logits) in zip(mine, answers, strict=True):
-                self._answered(queries[i].user_id, found[i], logits, model)
                 status = self._status(users[i], found[i])
+                self._answered(queries[i].user_id, found[i], logits, model, status)
                 rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest)
         call.mark("inference")
         return [rankings[i] for i in range(len(queries))]

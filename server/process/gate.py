@@ -13,8 +13,8 @@ Whatever is private stands in this module, and `Gate` raises where it is not as 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Timer
 from typing import Any
 
@@ -41,13 +41,22 @@ class Gate:
     """Bounds the calls of some methods; those of others pass.
 
     server: not started, with the methods registered. methods: paths, `/package.Service/Name`; they get threads of their
-    own. Raises ShoprankError where this version of grpcio is made differently.
+    own, `threads` where they are given. told: called for each call that is refused. Raises ShoprankError where this
+    version of grpcio is made differently.
     """
 
-    def __init__(self, server: grpc.Server, methods: Collection[str], bounds: Bounds) -> None:
+    def __init__(
+        self,
+        server: grpc.Server,
+        methods: Collection[str],
+        bounds: Bounds,
+        threads: Executor | None = None,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
-        self._threads = ThreadPoolExecutor(bounds.threads, thread_name_prefix="answer")
+        self._threads = threads or ThreadPoolExecutor(bounds.threads, thread_name_prefix="answer")
+        self._told = told
         self._others = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="other")
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
@@ -154,6 +163,7 @@ class Gate:
 
     def _refuse(self, event: Any) -> None:
         self.refused += 1
+        self._told()
         self._allowed.spend()
         self._state.rpc_states.add(event)  # the server does not stop before the refusal was sent
         operations = (  # anew each time: the C core writes into them

@@ -18,7 +18,7 @@ class Readiness:
     """Keeps the health of the server and of each of its services at SERVING while every check passes.
 
     services: full names; "" is the server. checks: by what they look at; each raises ShoprankError where it is not as
-    it should be. every: seconds between looks.
+    it should be. every: seconds between looks. told: called when it changes whether all pass.
     """
 
     def __init__(
@@ -27,11 +27,13 @@ class Readiness:
         services: Sequence[str],
         checks: Mapping[str, Callable[[], object]],
         every: float,
+        told: Callable[[bool], None] = lambda ready: None,
     ) -> None:
         self._servicer = servicer
         self._services = ("", *services)
         self._checks = dict(checks)
         self._every = every
+        self._told = told
         self._ready: bool | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="readiness", daemon=True)
@@ -56,6 +58,7 @@ class Readiness:
         if ready == self._ready:
             return
         self._ready = ready
+        self._told(ready)
         if not ready:
             log.error("not serving: %s", "; ".join(wrong))
         else:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from feature_repo.pairs import oldest
 from server.models.counts import Counts
 from server.telemetry import registry
 from server.telemetry.metric import Counter
 from server.telemetry.recorder import Recorder
-from server.telemetry.registry import Role, State
+from server.telemetry.registry import Role
 
 if TYPE_CHECKING:
     from server.models.model import F32, Model
     from server.models.registry import Models
+    from server.ranker import Status
     from server.towers import Asked
 
 COUNTED: dict[str, tuple[Counter, tuple[str, ...]]] = {
@@ -30,57 +30,24 @@ COUNTED: dict[str, tuple[Counter, tuple[str, ...]]] = {
 """The metric of each of a model's counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What features an answer rests on: whether the user's were there, and items; ages in seconds, None for unknown."""
-
-    user: State
-    user_age: int | None
-    found: int
-    missing: int
-    stale: int
-    items_age: int | None
-
-    @classmethod
-    def of(cls, asked: Asked, ttl: int) -> Basis:
-        """The basis of what was asked; features older than `ttl` seconds at its time are stale."""
-        time, items, as_of = asked.time, asked.items, asked.user.as_of
-        age, stale, count = None, 0, len(items)
-        if count:
-            age = time - int(oldest(items.shelf.facts, items.positions))
-            stale = int((time - items.at > ttl).sum()) if age > ttl else 0
-        user: State = "missing" if not as_of else "stale" if time - as_of > ttl else "found"
-        return cls(
-            user=user,
-            user_age=max(0, time - as_of) if as_of else None,
-            found=count - stale,
-            missing=len(items.unknown),
-            stale=stale,
-            items_age=None if age is None else max(0, age),
-        )
-
-
 class Following:
     """Tells the recorder of answers at once, and of the models when it looks.
 
-    models: the versions of the served model. also: told of answers too. ttl: seconds after which features are stale.
+    models: the versions of the served model. also: told of answers too.
     """
 
-    def __init__(
-        self, recorder: Recorder, models: Models, also: Callable[[str, Asked, F32, Model], None], ttl: int
-    ) -> None:
+    def __init__(self, recorder: Recorder, models: Models, also: Callable[[str, Asked, F32, Model], None]) -> None:
         self._recorder = recorder
         self._models = models
         self._also = also
-        self._ttl = ttl
         self._seen = asdict(Counts())
         self._roles: dict[Role, int] = {}
 
-    def answered(self, user_id: str, asked: Asked, logits: F32, model: Model) -> None:
-        """The model has answered a query of n items with log-odds, float32 (n,)."""
+    def answered(self, user_id: str, asked: Asked, logits: F32, model: Model, status: Status) -> None:
+        """The model has answered a query of n items with log-odds, float32 (n,), from features of that status."""
         self._also(user_id, asked, logits, model)
         role: Role = "canary" if model is self._models.canary else "champion"
-        self._recorder.answered(Basis.of(asked, self._ttl), asked, logits, model.manifest.version, role)
+        self._recorder.answered(status, asked, logits, model.manifest.version, role)
 
     def look(self) -> None:
         """Tell which versions serve and are in memory, and what happened since the last look."""

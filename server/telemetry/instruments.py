@@ -82,12 +82,9 @@ class Instruments:
             tasks.append(CertificateExpiry(settings.security.certificate, recorder).look)
         return cls(recorder, watch, exposition, slot, Beat(tasks), tracing)
 
-    def follow(self, models: Repository, ttl: int) -> Answered:
-        """Tell of the models from now on, and of answers; what is returned wants to know of each of these.
-
-        ttl: seconds after which features are stale.
-        """
-        following = Following(self.recorder, models.served, models.answered, ttl)
+    def follow(self, models: Repository) -> Answered:
+        """Tell of the models from now on, and of answers; what is returned wants to know of each of these."""
+        following = Following(self.recorder, models.served, models.answered)
         following.look()
         self._beat.tasks.append(following.look)
         return following.answered
@@ -134,7 +131,7 @@ class Threads(ThreadPoolExecutor):
     """The threads that answer calls; tells how long each call waited for one."""
 
     def __init__(self, count: int, recorder: Recorder) -> None:
-        super().__init__(count, thread_name_prefix="request")
+        super().__init__(count, thread_name_prefix="answer")
         self._queued = recorder.queued
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

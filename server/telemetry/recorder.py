@@ -21,7 +21,7 @@ from server.telemetry.sampler import Sampler
 from server.telemetry.slot import Slot
 
 if TYPE_CHECKING:
-    from server.telemetry.following import Basis
+    from server.ranker import Status
     from server.towers import Asked
     from shoprank.bundle import Manifest
 
@@ -91,25 +91,29 @@ class Recorder:
                 cells[at + PARTS_SUM] += spent
         return seconds
 
-    def answered(self, basis: Basis, asked: Asked, logits: F32, version: int, role: Role) -> None:
-        """A query for n items was answered, on that basis, by the version in the role. logits: float32 (n,)."""
-        user_age, items_age, count = basis.user_age, basis.items_age, len(logits)
+    def answered(self, status: Status, asked: Asked, logits: F32, version: int, role: Role) -> None:
+        """A query for n items was answered, from features of that status, by the version in the role.
+
+        logits: float32 (n,).
+        """
+        user_age, items_age, count = status.user_age, status.items_age, len(logits)
+        found, stale, missing = status.items_found, status.items_stale, status.items_missing
         cells = self._cells
         with self._lock:
             cells[ANSWERS[role]] += 1.0
-            cells[USER_ROWS[basis.user]] += 1.0
+            cells[USER_ROWS[status.user.value]] += 1.0
             if user_age is None:
                 cells[UNKNOWN["user"]] += 1.0
             else:
                 cells[USER_AGE + bisect_left(registry.AGES, user_age)] += 1.0
                 cells[USER_AGE + AGES_SUM] += user_age
-            if basis.found:
-                cells[FOUND] += basis.found
-            if basis.stale:
-                cells[STALE] += basis.stale
-            if basis.missing:
-                cells[MISSING] += basis.missing
-                cells[UNKNOWN["item"]] += basis.missing
+            if found:
+                cells[FOUND] += found
+            if stale:
+                cells[STALE] += stale
+            if missing:
+                cells[MISSING] += missing
+                cells[UNKNOWN["item"]] += missing
             if items_age is not None:
                 cells[ITEM_AGE + bisect_left(registry.AGES, items_age)] += 1.0
                 cells[ITEM_AGE + AGES_SUM] += items_age

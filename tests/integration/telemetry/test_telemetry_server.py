@@ -229,6 +229,55 @@ def test_a_failed_call_has_one_line_and_its_error_one_of_the_same_id(
     assert call["seconds"] > 0
 
 
+def test_calls_that_the_gate_turns_away_and_waits_behind_it_are_counted(
+    trained: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"burst": 1, "queue": 1, "pending": 64, "refusals_per_second": 1_000}
+    given = settings(trained.paths.root, trained.models, threads=1, telemetry={"metrics_port": 0}, limits=limits)
+    running = start(given)
+    exposition = running.instruments.exposition
+    assert exposition is not None
+    server, release = Measured(running, exposition.address), threading.Event()
+    rank = running.ranker.rank
+
+    def slow(*given: Any) -> Any:
+        release.wait(5)
+        return rank(*given)
+
+    monkeypatch.setattr(running.ranker, "rank", slow)
+    with grpc.insecure_channel(running.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        asked = [stub.RankItems.future(REQUEST) for _ in range(20)]
+        wait_for(lambda: sum(call.done() for call in asked) >= 10)
+        release.set()
+        codes = Counter(call.code() for call in asked)
+    refused = codes[grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert refused >= 10
+    assert server.value("shoprank_requests_shed_total", reason="queue") == refused
+    assert requests(server, RANK, "OK") == codes[grpc.StatusCode.OK] == 20 - refused
+    assert server.value("shoprank_request_queue_seconds_count") == 20 - refused
+    assert server.value("shoprank_request_queue_seconds_sum") > 0.01
+    running.stop()
+
+
+def test_a_store_that_is_away_is_told_though_nobody_calls(trained: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = {"probe_seconds": 0.05}
+    running = start(settings(trained.paths.root, trained.models, telemetry={"metrics_port": 0}, process=process))
+    exposition = running.instruments.exposition
+    assert exposition is not None
+    server = Measured(running, exposition.address)
+    assert server.value("shoprank_worker_ready", worker="0") == 1
+
+    def away() -> int:
+        raise FeatureStoreError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(running._readiness._checks, "store", away)
+        wait_for(lambda: server.value("shoprank_worker_ready", worker="0") == 0)
+    wait_for(lambda: server.value("shoprank_worker_ready", worker="0") == 1)
+    running.stop()
+
+
 def test_metrics_are_off_unless_a_port_is_given(trained: Shop) -> None:
     running = start(settings(trained.paths.root, trained.models))
     assert running.instruments.exposition is None

@@ -19,10 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.call import Call
 from server.models.counts import Counts
+from server.ranker import State, Status
 from server.telemetry import registry
 from server.telemetry.block import Block
 from server.telemetry.collector import Collector
-from server.telemetry.following import Basis, Following
+from server.telemetry.following import Following
 from server.telemetry.recorder import MethodCells, Recorder
 from server.telemetry.references import References
 from server.telemetry.sampler import Sampler
@@ -134,8 +135,8 @@ def test_counters_of_two_workers_are_summed(block: Block, exposed: CollectorRegi
 def test_an_answer_tells_what_it_rested_on(block: Block, exposed: CollectorRegistry, tmp_path: Path) -> None:
     told = recorder(block.slot(0), tmp_path)
     asked: Any = None  # no row is sampled
-    told.answered(Basis("stale", 3_600, 7, 2, 1, 90_000), asked, np.zeros(8, np.float32), 1, "champion")
-    told.answered(Basis("missing", None, 0, 3, 0, None), asked, NOTHING, 1, "canary")
+    told.answered(Status(State.STALE, 3_600, 7, 2, 1, 90_000), asked, np.zeros(8, np.float32), 1, "champion")
+    told.answered(Status(State.MISSING, None, 0, 3, 0, None), asked, NOTHING, 1, "canary")
     rows = {
         (kind, state): value(exposed, "shoprank_feature_rows_total", kind=kind, state=state)
         for kind, state in registry.FEATURE_ROWS.series
@@ -211,7 +212,7 @@ def test_what_happened_to_a_model_is_counted_once(block: Block, exposed: Collect
     active = SimpleNamespace(manifest=manifest(1))
     versions = SimpleNamespace(numbers=lambda: [1, 2])
     models: Any = SimpleNamespace(active=active, canary=None, shadow=None, counts=Counts(loads=1), versions=versions)
-    following = Following(recorder(block.slot(0), tmp_path), models, lambda *_: None, 60)
+    following = Following(recorder(block.slot(0), tmp_path), models, lambda *_: None)
     following.look()
     models.counts.loads, models.counts.swaps, models.counts.shadow_failed = 2, 1, 5
     models.active = SimpleNamespace(manifest=manifest(2))

@@ -70,7 +70,8 @@ def threads(handler: Handler, port: int, count: int, options: Sequence[Option] =
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     server.add_registered_method_handlers(SERVICE, handlers)  # type: ignore[attr-defined]  # stubs lack it
     if gate:
-        Gate(server, [METHOD], Bounds(count, 64, 64, 1.0, 0.0, 1.0, 10.0))
+        bounds = Bounds(count, 64, 64, 1.0, 0.0, 1.0, 10.0)
+        Gate(server, [METHOD], bounds)
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     told_to_stop = threading.Event()

@@ -32,10 +32,10 @@ ROUND_SECONDS = 2.0
 DEADLINE = 5.0
 HOW = (
     "Server alone on the first core, load on the last. unloaded: one grpcio client, closed loop. peak: h2load, "
-    f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. overload: "
-    "grpcio, open loop, Poisson arrivals at twice the peak; latency of answered calls from the moment each was due; "
-    "every tenth answer is compared. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal with "
-    "RetryInfo from the gate and from a stage, NOT_SENT a call that the generator gave up as 2,000 were open."
+    f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. overload: a "
+    "grpcio client, open loop, Poisson arrivals at twice the peak; latency of answered calls from the moment each was "
+    "due; every tenth answer is compared. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal, with "
+    "RetryInfo where the gate or a stage refuses, NOT_SENT a call that the generator gave up as 2,000 were open."
 )
 
 
@@ -78,6 +78,7 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
         "accepted_p99_of_unloaded": p99 / p99_alone,
         "answered": len(overload.latency),
         "not_answered": dict(overload.errors),
+        "generator_cpu_share": overload.cpu_seconds / overload.seconds,
         "sent_late_p99_ms": float(np.quantile(overload.late, 0.99)),
         "checked": overload.checked,
         "wrong": overload.wrong,
@@ -94,7 +95,7 @@ def describe(row: dict[str, Any]) -> str:
         f"{row['accepted_median_ms']:.1f} ms, 99 % below {row['accepted_p99_ms']:.1f} ms, "
         f"{row['accepted_p99_of_unloaded']:.1f}× the unloaded {row['unloaded_p99_ms']:.1f} ms; {row['not_answered']}; "
         f"{row['wrong']} of {row['checked']} wrong; memory {row['memory_before_mb']:.0f} to "
-        f"{row['memory_after_mb']:.0f} MB; sent late {row['sent_late_p99_ms']:.1f} ms"
+        f"{row['memory_after_mb']:.0f} MB; the generator was busy {row['generator_cpu_share']:.0%} of the time"
     )
 
 

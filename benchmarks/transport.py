@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.echo import HANDLERS, METHOD, TRANSPORTS
 from feature_repo.paths import write_json
@@ -30,6 +31,7 @@ from server.process.port import reserve
 CALLERS = 8
 PAYLOAD = b"x" * 1_000
 PROCESSES = (1, 2)
+F64 = npt.NDArray[np.float64]
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def servers(transport: str, handler: str, processes: int, cores: Sequence[int]) 
         yield f"127.0.0.1:{port}"
 
 
-def latency(calls: Sequence[Any], count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def latency(calls: Sequence[Any], count: int) -> F64:
     """Milliseconds of calls that come one after another."""
     taken = np.empty(count)
     for i in range(count):
@@ -77,26 +79,35 @@ def throughput(calls: Sequence[Any], seconds: float) -> float:
     return sum(done) / seconds
 
 
-def measure(transport: str, handler: str, processes: int, rounds: int, cores: Sequence[int]) -> dict[str, Any]:
-    """Median latency and throughput, each the median over rounds."""
-    with servers(transport, handler, processes, cores) as address, ExitStack() as stack:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [stack.enter_context(grpc.insecure_channel(address, options)) for _ in range(CALLERS)]
-        calls = [channel.unary_unary(METHOD, None, None) for channel in channels]
-        latency(calls, 300)
-        times, rates = [], []
+def measure(
+    transports: Sequence[str], handler: str, processes: int, rounds: int, cores: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Median latency and throughput of each transport, all taking turns within a round; rates are medians of rounds."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    times: dict[str, list[F64]] = {name: [] for name in transports}
+    rates: dict[str, list[float]] = {name: [] for name in transports}
+    with ExitStack() as stack:
+        calls = {}
+        for name in transports:
+            address = stack.enter_context(servers(name, handler, processes, cores))
+            channels = [stack.enter_context(grpc.insecure_channel(address, options)) for _ in range(CALLERS)]
+            calls[name] = [channel.unary_unary(METHOD, None, None) for channel in channels]
+            latency(calls[name], 200)
         for _ in range(rounds):
-            times.append(latency(calls, 300))
-            rates.append(throughput(calls, 0.7))
-    taken = np.concatenate(times)
-    return {
-        "transport": transport,
-        "handler": handler,
-        "processes": processes,
-        "median_ms": float(np.median(taken)),
-        "p99_ms": float(np.quantile(taken, 0.99)),
-        "calls_per_second": float(np.median(rates)),
-    }
+            for name in transports:
+                times[name].append(latency(calls[name], 200))
+                rates[name].append(throughput(calls[name], 0.4))
+    return [
+        {
+            "transport": name,
+            "handler": handler,
+            "processes": processes,
+            "median_ms": float(np.median(np.concatenate(times[name]))),
+            "p99_ms": float(np.quantile(np.concatenate(times[name]), 0.99)),
+            "calls_per_second": float(np.median(rates[name])),
+        }
+        for name in transports
+    ]
 
 
 def kept(path: Path, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transports", nargs="+", choices=list(TRANSPORTS), default=list(TRANSPORTS))
     parser.add_argument("--processes", type=int, nargs="+", choices=PROCESSES, default=PROCESSES)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))[:2]
@@ -126,11 +137,10 @@ def main() -> None:
         if processes > 1:
             os.sched_setaffinity(0, cores)
         for handler in HANDLERS:
-            for transport in options.transports:
-                row = measure(transport, handler, processes, options.rounds, cores)
+            for row in measure(options.transports, handler, processes, options.rounds, cores):
                 results.append(row)
                 print(
-                    f"{processes} process, {handler}, {transport}: {row['median_ms']:.2f} ms, 99th percentile "
+                    f"{processes} process, {handler}, {row['transport']}: {row['median_ms']:.2f} ms, 99th percentile "
                     f"{row['p99_ms']:.2f} ms; {row['calls_per_second']:,.0f}/s",
                     flush=True,
                 )

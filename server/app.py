@@ -24,6 +24,7 @@ from server.items import Items
 from server.many import Bounds as BatchBounds
 from server.methods import Stage, method_of, register
 from server.models.model import Model
+from server.models.processes import Processes
 from server.models.repository import Repository
 from server.models.servicer import ModelAdmin
 from server.process.admission import Admission
@@ -31,6 +32,7 @@ from server.process.bounds import Bounds
 from server.process.channel import options
 from server.process.cores import available
 from server.process.gate import Gate
+from server.process.listener import stop_listening
 from server.process.readiness import Readiness
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
@@ -41,6 +43,7 @@ from server.security.tls import server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from server.telemetry.instruments import Instruments, Threads
+from server.telemetry.recorder import Recorder
 from shoprank.bundle import Manifest
 from shoprank.errors import FeatureStoreError, UserError
 from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
@@ -60,8 +63,9 @@ BOUNDED = (
     "/inference.GRPCInferenceService/ModelInfer",
 )
 """Methods whose calls are bounded; those of others pass whatever the load."""
-OTHER_THREADS = 4
-"""Threads for what clients stream where there is a gate: reflection."""
+
+SETTLE_SECONDS = 0.05
+"""Time for connections on their way to a socket that has stopped listening."""
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,7 @@ class Running:
     instruments: Instruments
     _readiness: Readiness
     _settings: Settings
+    _shared_port: bool
 
     def description(self) -> str:
         """What it serves, for people."""
@@ -91,31 +96,46 @@ class Running:
         self._readiness.stop()
         self.instruments.recorder.ready(False)
         time.sleep(self._settings.process.drain_seconds)
+        if self._shared_port:
+            stop_listening(self._settings.port)
+            time.sleep(SETTLE_SECONDS)
         self._server.stop(self._settings.grace_seconds).wait()
         self.models.stop()
         self.instruments.stop()
 
 
-def start(settings: Settings, shared_port: bool = False, place: tuple[str, int] | None = None) -> Running:
+def start(
+    settings: Settings,
+    shared_port: bool = False,
+    place: tuple[str, int] | None = None,
+    processes: Processes | None = None,
+) -> Running:
     """Load the model, look whether the store answers, and listen; where the port is shared, beside other processes.
 
-    place: block of telemetry and slot in it, of a worker whose supervisor serves the metrics. Raises BundleError,
-    FeatureStoreError or UserError where something is not in place, the port is taken included.
+    place: block of telemetry and slot in it, of a worker whose supervisor serves the metrics. processes: where workers
+    tell each other what they have loaded. Raises BundleError, FeatureStoreError or UserError where something is not in
+    place, the port is taken included.
     """
     refuse_exposed(settings.host, settings.security)
     names = None if settings.security.log_user_ids else pseudonyms(settings.security)
     instruments = Instruments.start(settings, place, names.of if names else str)
     try:
-        return _start(settings, shared_port, instruments, names)
+        return _start(settings, shared_port, instruments, names, processes)
     except BaseException:
         instruments.stop()
         raise
 
 
-def _start(settings: Settings, shared_port: bool, instruments: Instruments, names: Pseudonyms | None) -> Running:
-    recorder = instruments.recorder
+def _start(
+    settings: Settings,
+    shared_port: bool,
+    instruments: Instruments,
+    names: Pseudonyms | None,
+    processes: Processes | None,
+) -> Running:
     credentials = server_credentials(settings.security)
-    server = _server(settings, shared_port, instruments)
+    recorder = instruments.recorder
+    server = _server(settings, shared_port, recorder)
     port = settings.port if shared_port else listen(server, settings.host, settings.port, credentials)
     paths = DataPaths(settings.data, settings.redis)
     features = OnlineFeatures(applied_store(paths))
@@ -123,7 +143,7 @@ def _start(settings: Settings, shared_port: bool, instruments: Instruments, name
     items = Items(features, max(settings.cached_items, len(catalogue.ids) * 5 // 4))
     listing = Listing(items, catalogue)
     count = len(listing.all(features.items_version()))
-    models = _models(settings, features, listing, names)
+    models = _models(settings, features, listing, names, processes)
     manifest = models.start().manifest
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
@@ -139,10 +159,16 @@ def _start(settings: Settings, shared_port: bool, instruments: Instruments, name
     readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds, recorder.ready)
     readiness.start()
     address = f"{settings.host}:{port}"
-    return Running(address, ranker, models, manifest, count, server, instruments, readiness, settings)
+    return Running(address, ranker, models, manifest, count, server, instruments, readiness, settings, shared_port)
 
 
-def _models(settings: Settings, features: OnlineFeatures, listing: Listing, names: Pseudonyms | None) -> Repository:
+def _models(
+    settings: Settings,
+    features: OnlineFeatures,
+    listing: Listing,
+    names: Pseudonyms | None,
+    processes: Processes | None,
+) -> Repository:
     """The models of the repository, not loaded yet. names: of users in the shadow's log; None for their ids."""
 
     def prepare(model: Model) -> None:
@@ -153,7 +179,9 @@ def _models(settings: Settings, features: OnlineFeatures, listing: Listing, name
 
     pseudonym = names.of if names else str
     threads = settings.model_threads or len(available())
-    return Repository(settings.model_repository, settings.model, settings.models, threads, pseudonym, prepare)
+    return Repository(
+        settings.model_repository, settings.model, settings.models, threads, pseudonym, prepare, processes
+    )
 
 
 def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
@@ -162,9 +190,12 @@ def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
     return listing.newest
 
 
-def _server(settings: Settings, shared_port: bool, instruments: Instruments) -> grpc.Server:
-    threads = OTHER_THREADS if settings.limits.gate else settings.threads
-    return grpc.server(Threads(threads, instruments.recorder), options=options(settings.limits, shared_port))
+def _server(settings: Settings, shared_port: bool, recorder: Recorder) -> grpc.Server:
+    limits = settings.limits
+    # Behind a gate these threads answer what clients stream alone, each call a thread for as long as it lasts.
+    threads = Threads(limits.streaming if limits.gate else settings.threads, recorder)
+    most = limits.streaming if limits.gate else None
+    return grpc.server(threads, options=options(limits, shared_port), maximum_concurrent_rpcs=most)
 
 
 def _register(

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     model: str = Field("purchase", description="Name of the model to serve.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    threads: int = Field(8, ge=1, le=256, description="Requests handled at once.")
+    threads: int = Field(2, ge=1, le=256, description="Requests handled at once.")
     model_threads: int = Field(
         1, ge=0, le=256, description="Threads of ONNX Runtime a request; 0 for as many as the process has cores."
     )

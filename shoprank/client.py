@@ -34,7 +34,7 @@ SERVICE_CONFIG = {
         {
             "name": [{"service": "shoprank.v1.RankingService"}, {"service": "shoprank.v1.CatalogService"}],
             "retryPolicy": {
-                "maxAttempts": 3,
+                "maxAttempts": 4,
                 "initialBackoff": "0.05s",
                 "maxBackoff": "0.5s",
                 "backoffMultiplier": 2,
@@ -53,6 +53,8 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.lb_policy_name", "round_robin"),
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),
+    # Sooner than the last attempt of a call: a connection may be reset as a worker goes, while others listen.
+    ("grpc.initial_reconnect_backoff_ms", 100),
 )
 
 

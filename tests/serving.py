@@ -35,8 +35,7 @@ class Served:
 
     def workers(self) -> list[int]:
         """Ids of its worker processes, those that have ended left out."""
-        children = psutil.Process(self.process.pid).children()
-        return sorted(child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE)
+        return sorted(child.pid for child in psutil.Process(self.process.pid).children() if lives(child))
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -51,6 +50,14 @@ class Served:
         """What it logged."""
         self.log.seek(0)
         return self.log.read()
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Serve(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.models.processes import ProcessState
 from server.settings import Settings
 from shoprank.errors import ShoprankError
 
@@ -45,4 +46,12 @@ class Alive:
     """The worker's main thread runs."""
 
 
-Report = Serving | Failed | Alive
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the worker has of a model has changed; the supervisor tells the others."""
+
+    model: str
+    state: ProcessState
+
+
+Report = Serving | Failed | Alive | Loaded

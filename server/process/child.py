@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from time import monotonic
 
+from server.models.processes import ProcessState
 from server.process.assignment import Assignment, Report
 from shoprank.errors import ShoprankError
 
@@ -19,7 +21,8 @@ class Child:
     """A worker process. Times are `monotonic`.
 
     heard: when it last said something. serving: whether it answers calls. kill_at: when it is killed if it has not
-    ended by itself; None where nobody told it to end. error: what kept it from starting, if it said so.
+    ended by itself; None where nobody told it to end. error: what kept it from starting, if it said so. loaded: what it
+    has of each model, by its name.
     """
 
     assignment: Assignment
@@ -30,6 +33,7 @@ class Child:
     serving: bool = False
     kill_at: float | None = None
     error: ShoprankError | None = None
+    loaded: dict[str, ProcessState] = field(default_factory=dict)
 
     @classmethod
     def spawn(cls, assignment: Assignment) -> Child:
@@ -64,6 +68,11 @@ class Child:
             return None
         self.heard = monotonic()
         return report
+
+    def tell(self, others: dict[str, list[ProcessState]]) -> None:
+        """Tell it what each serving worker has of each model."""
+        with contextlib.suppress(OSError):  # it has ended, which `receive` will say
+            self.connection.send(others)
 
     def stop(self, within: float) -> None:
         """Tell it to answer what it has begun and to end within so many seconds."""

@@ -95,7 +95,9 @@ class Gate:
             method.asked -= 1
             if not event.success:
                 return self._ended(method)
-            refused = method.bounded and self._room() <= 0 and self._allowed.left() and not self._closing
+            # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
+            full = method.bounded and self._room() <= -self._bounds.threads and not self._closing
+            refused = full and self._allowed.left()
             if refused:
                 self._refuse(event)
             else:

@@ -30,16 +30,17 @@ class Limits(BaseModel):
     gate: bool = Field(True, description="Whether calls are held back before they cost much; without it all are taken.")
     burst: int = Field(32, ge=0, description="Calls that wait for a thread at most.")
     queue: int = Field(
-        4, ge=0, description="Calls that wait at most once there has been a queue for `patience_seconds`."
+        6, ge=0, description="Calls that wait at most once there has been a queue for `patience_seconds`."
     )
     patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
-    pending: int = Field(4, ge=1, description="Calls of a method that wait in gRPC's core; more are ended at once.")
+    pending: int = Field(2, ge=1, description="Calls of a method that wait in gRPC's core; more are ended at once.")
     refusals_per_second: float = Field(
         100.0,
         ge=0,
         description="Calls refused with a RetryInfo at most; more are ended at once.",
     )
     retry_after_seconds: float = Field(1.0, ge=0, description="When a refused caller is told to ask again.")
+    streaming: int = Field(32, ge=1, description="Calls whose requests are a stream at once; each has a thread.")
     request_seconds: float = Field(10.0, gt=0, description="Time to send the request of a call that was begun.")
     client_rate: float = Field(0.0, ge=0, description="Calls a second of one client at most; 0 for no limit.")
     client_burst: float = Field(100.0, ge=1, description="Calls of one client at once at most, where there is a rate.")

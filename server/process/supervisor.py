@@ -11,7 +11,7 @@ from time import monotonic
 from types import FrameType
 
 from server.process import cores
-from server.process.assignment import Alive, Assignment, Failed, Serving
+from server.process.assignment import Alive, Assignment, Failed, Loaded, Serving
 from server.process.child import Child
 from server.process.port import reserve
 from server.settings import Settings
@@ -163,12 +163,24 @@ class Supervisor:
             case Serving(description):
                 child.serving = True
                 self._announce(description)
+                self._tell_all()
+            case Loaded(model, state):
+                child.loaded[model] = state
+                self._tell_all()
             case Failed(error):
                 child.error = error
             case Alive():
                 pass
             case None:
                 self._ended(child)
+
+    def _tell_all(self) -> None:
+        """Tell every worker what those that serve have of each model."""
+        serving = [child for child in self._children if child.serving and not child.stopping]
+        models = {model for child in serving for model in child.loaded}
+        states = {model: [child.loaded[model] for child in serving if model in child.loaded] for model in models}
+        for child in serving:
+            child.tell(states)
 
     def _announce(self, description: str) -> None:
         serving = {child.place for child in self._children if child.serving}
@@ -179,6 +191,7 @@ class Supervisor:
     def _ended(self, child: Child) -> None:
         code = child.end()
         self._children.remove(child)
+        self._tell_all()
         if child.stopping or self._stopping:
             if code:
                 log.error("worker %d, process %d, ended with %d", child.place, child.process.pid, code)

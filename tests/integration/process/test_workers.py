@@ -9,10 +9,12 @@ import socket
 import time
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
 from shoprank.client import Client
+from shoprank.v1 import model_pb2, model_pb2_grpc
 from tests.conftest import Shop
 from tests.serving import Callers, Serve, answers, eventually
 
@@ -131,3 +133,21 @@ def test_a_server_gives_up_when_no_worker_comes_back(serve: Serve, trained: Shop
         os.kill(worker, signal.SIGKILL)
     assert served.process.wait(60) == 1
     assert "no active model" in served.said()
+
+
+def test_workers_tell_each_other_which_version_serves(serve: Serve) -> None:
+    served = serve("--workers", "2")
+    workers = served.workers()
+    with grpc.insecure_channel(served.address) as channel:
+        stub = model_pb2_grpc.ModelServiceStub(channel)
+
+        def told() -> list[int]:
+            checked = stub.ActivateModel(
+                model_pb2.ActivateModelRequest(model="purchase", version=1, validate_only=True), wait_for_ready=True
+            )
+            return sorted(process.pid for process in checked.processes if process.active_version == 1)
+
+        eventually(lambda: told() == workers)
+        os.kill(workers[0], signal.SIGKILL)
+        eventually(lambda: len(served.workers()) == 2 and served.workers() != workers)
+        eventually(lambda: told() == served.workers())

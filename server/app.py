@@ -59,6 +59,7 @@ BOUNDED = (
         for file in (ranking_pb2, catalog_pb2)
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
+        if not method.client_streaming and not method.server_streaming
     ),
     "/inference.GRPCInferenceService/ModelInfer",
 )
@@ -150,8 +151,8 @@ def _start(
     stages = [instruments.watch, *_stages(settings, names)]
     health_servicer = _register(server, settings, ranker, catalogue, models, stages)
     if settings.limits.gate:
-        bounds, threads = Bounds.of(settings.limits, settings.threads), Threads(settings.threads, recorder)
-        Gate(server, BOUNDED, bounds, threads, partial(recorder.shed, "queue"))
+        bounds = Bounds.of(settings.limits, settings.threads)
+        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued)
     if shared_port:  # only now: the kernel hands connections to every process that listens
         listen(server, settings.host, port, credentials)
     server.start()

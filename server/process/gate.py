@@ -1,21 +1,27 @@
-"""Turns calls away before they cost much, by a part of grpcio that is private to it.
+"""Turns calls away before they cost much, and answers the others on the thread that hears of them.
 
 grpcio's server asks its C core for one call of a method at a time, and for the next as soon as it has handed the last
 to a thread pool. However many are waiting already, the pool takes them all in, and whatever is refused later has cost
 about as much as an empty call; and a caller that begins calls and never sends a request takes all threads. The gate
-asks in grpcio's place, and hands a call over with its request. While as many calls wait for a thread as may, calls are
-refused by the thread that receives them, in one step. Beyond so many refusals a second the C core is not asked at all:
-calls wait there, and those above the channel argument `grpc.server.max_pending_requests` are ended by it.
+asks in grpcio's place. While as many calls wait for a thread as may, calls are refused by the thread that receives
+them, in one step. Beyond so many refusals a second the C core is not asked at all: calls wait there, and those above
+the channel argument `grpc.server.max_pending_requests` are ended by it.
 
-Whatever is private stands in this module, and `Gate` raises where it is not as in the versions tested.
+The threads that answer are those that take events from the core, one more than may answer at once, so that one is
+always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
+more than an empty call does without.
+
+Whatever is private to grpcio stands here, in `context`, `events` and `grpc_private`; `Gate` raises where it is not as
+in the versions tested.
 """
 
 from __future__ import annotations
 
-import inspect
+from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from threading import Timer
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -26,7 +32,10 @@ from grpc_status import rpc_status
 
 from server.errors import retry_later
 from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds, Crowd
-from shoprank.errors import Overloaded, ShoprankError
+from server.process.context import NO_FLAGS, NOTHING, Context, Forget
+from server.process.events import Events
+from server.process.grpc_private import checked_state
+from shoprank.errors import Overloaded
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
@@ -34,15 +43,14 @@ AT_HAND = 64
 """Calls of each other method that are asked for ahead, so that the C core need not end any."""
 OTHER_THREADS = 2
 """Threads for the other methods, such as health checks."""
-NO_FLAGS = 0
 
 
 class Gate:
     """Bounds the calls of some methods; those of others pass.
 
-    server: not started, with the methods registered. methods: paths, `/package.Service/Name`; they get threads of their
-    own, `threads` where they are given. told: called for each call that is refused. Raises ShoprankError where this
-    version of grpcio is made differently.
+    server: not started, with the methods registered. methods: paths, `/package.Service/Name`, of methods with one
+    request and one reply. refused: called for each call that is refused. queued: told how many seconds a call waited
+    for a thread. Raises ShoprankError where this version of grpcio is made differently.
     """
 
     def __init__(
@@ -50,13 +58,13 @@ class Gate:
         server: grpc.Server,
         methods: Collection[str],
         bounds: Bounds,
-        threads: Executor | None = None,
-        told: Callable[[], None] = lambda: None,
+        refused: Callable[[], None] = lambda: None,
+        queued: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
-        self._threads = threads or ThreadPoolExecutor(bounds.threads, thread_name_prefix="answer")
-        self._told = told
+        self._refused = refused
+        self._queued = queued
         self._others = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="other")
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
@@ -66,52 +74,88 @@ class Gate:
             if not handler.request_streaming
         }
         self._bounded = [method for method in self._methods.values() if method.bounded]
-        self._inside = 0
-        self._awaited = Awaited[Any](bounds.request_seconds)
+        self._answering = 0
+        self._waiting: deque[tuple[_Method, Context, bytes, float]] = deque()
+        self._awaited = Awaited[Context](bounds.request_seconds)
         self._timer: Timer | None = None
         self._crowd = Crowd(bounds.queue, bounds.patience)
         self._closing = False
         status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = _Core(self, self._core)
-        self.refused = 0
+        self._events = Events(self._state)
+        self._events.start(bounds.threads)
 
     def request(self, path: str) -> None:
         """grpcio starts to ask for calls of the method. The server's lock is held."""
         method = self._methods.get(path)
         if method is None:  # grpcio's own way for what clients stream
-            queue = self._state.completion_queue
-            self._core.request_registered_call(queue, queue, path, path)
+            self._core.request_registered_call(self._events.queue, self._events.queue, path, path)
             return
         for _ in range(max(1, self._room()) if method.bounded else AT_HAND):
             self._ask(method)
 
-    def arrived(self, method: _Method, event: Any) -> tuple[Any, tuple[()]]:
-        """The C core hands over a call, or nothing more when it shuts down.
-
-        Returns as grpcio expects of an event: a state to forget, or None.
-        """
+    def arrived(self, method: _Method, event: Any) -> Forget:
+        """The C core hands over a call, or nothing more when it shuts down."""
         with self._state.lock:
             method.asked -= 1
             if not event.success:
                 return self._ended(method)
             # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
             full = method.bounded and self._room() <= -self._bounds.threads and not self._closing
-            refused = full and self._allowed.left()
-            if refused:
+            if full and self._allowed.left():
                 self._refuse(event)
-            else:
+            elif method.bounded:
                 self._receive(method, event)
+            else:
+                self._pass(method, event)
             self._ask_for_more(method)
-        return None, ()
+        return NOTHING
 
     def _room(self) -> int:
         """Calls that may still come in."""
-        waiting = self._inside + self._awaited.fresh() - self._bounds.threads
+        waiting = self._answering + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
         return (self._bounds.queue if self._crowd.lasts(waiting) else self._bounds.burst) - waiting
 
     def _receive(self, method: _Method, event: Any) -> None:
-        """Wait for the call's request. A thread gets the call with it, and never waits for one that does not come."""
+        """Wait for the call's request. No thread waits for one that does not come."""
+        context = Context(event, method.received)
+        self._state.rpc_states.add(context)
+        self._awaited.add(context)
+        for overdue in self._awaited.overdue():
+            overdue.cancel()
+
+    def received(self, method: _Method, context: Context, request: bytes | None) -> Forget:
+        """The request is there, or will not come. Answer it, and what waits by then, or leave it to a busy thread."""
+        now = perf_counter()
+        with self._state.lock:
+            self._awaited.remove(context)
+            if request is not None:
+                self._waiting.append((method, context, request, now))
+                if self._answering >= self._bounds.threads:
+                    return NOTHING
+                self._answering += 1
+        if request is None:
+            context.set_details("exactly one request is needed")
+            context.end(cygrpc.StatusCode.unimplemented)
+            return NOTHING
+        while (waited := self._next()) is not None:
+            method, context, request, since = waited
+            self._queued(perf_counter() - since)
+            context.answer(request, method.behaviour, method.parse, method.serialize)
+        return NOTHING
+
+    def _next(self) -> tuple[_Method, Context, bytes, float] | None:
+        """The call that has waited longest; None where this thread is no longer needed."""
+        with self._state.lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._answering -= 1
+            self._ask_for_more()
+            return None
+
+    def _pass(self, method: _Method, event: Any) -> None:
+        """Have grpcio answer a call that is not bounded, on a thread that answers no others."""
         call: Any = private._RPCState()  # type: ignore[no-untyped-call]
         self._state.rpc_states.add(call)
         with call.condition:
@@ -120,52 +164,32 @@ class Gate:
             )
             call.due.add(private._RECEIVE_CLOSE_ON_SERVER_TOKEN)
             event.call.start_server_batch(
-                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._received(method, event, call, got)
+                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._passed(method, event, call, got)
             )
             call.due.add(private._RECEIVE_MESSAGE_TOKEN)
-        self._awaited.add(event)
-        for overdue in self._awaited.overdue():
-            overdue.call.cancel()
 
-    def _received(self, method: _Method, event: Any, call: Any, got: Any) -> Any:
-        """The request is there, or will not come."""
+    def _passed(self, method: _Method, event: Any, call: Any, got: Any) -> Any:
         request = got.batch_operations[0].message()
-        with self._state.lock:
-            self._awaited.remove(event)
-            if request is not None:
-                self._hand_over(method, event, call, request)
-        with call.condition:
-            if request is None and call.client is not private._CANCELLED:
-                private._abort(call, event.call, cygrpc.StatusCode.unimplemented, b"exactly one request is needed")
-            return private._possibly_finish_call(call, private._RECEIVE_MESSAGE_TOKEN)
-
-    def _hand_over(self, method: _Method, event: Any, call: Any, request: bytes) -> None:
-        """Have a thread answer."""
 
         def parsed() -> Any:
-            message = _common.deserialize(request, method.handler.request_deserializer)
+            message = _common.deserialize(request, method.parse)
             if message is None:
                 with call.condition:
                     private._abort(call, event.call, cygrpc.StatusCode.internal, b"the request is no message")
             return message
 
-        threads = self._threads if method.bounded else self._others
-        future = threads.submit(
-            call.context.run, method.answer, event, call, method.behaviour, parsed,
-            method.handler.request_deserializer, method.handler.response_serializer,
-        )  # fmt: skip
-        if method.bounded:
-            self._inside += 1
-            future.add_done_callback(self._left)
-
-    def _left(self, future: Future[Any]) -> None:
-        with self._state.lock:
-            self._inside -= 1
-            self._ask_for_more()
+        if request is not None:
+            answer = private._stream_response_in_pool if method.streams else private._unary_response_in_pool
+            self._others.submit(
+                call.context.run, answer, event, call, method.behaviour, parsed, method.parse, method.serialize
+            )
+        with call.condition:
+            if request is None and call.client is not private._CANCELLED:
+                private._abort(call, event.call, cygrpc.StatusCode.unimplemented, b"exactly one request is needed")
+            return private._possibly_finish_call(call, private._RECEIVE_MESSAGE_TOKEN)
 
     def _refuse(self, event: Any) -> None:
-        self.refused += 1
-        self._told()
+        self._refused()
         self._allowed.spend()
         self._state.rpc_states.add(event)  # the server does not stop before the refusal was sent
         operations = (  # anew each time: the C core writes into them
@@ -192,7 +216,7 @@ class Gate:
 
     def _look_again(self) -> None:
         """Calls whose request does not come stop counting, and no event says so."""
-        if self._inside < self._bounds.threads and self._timer is None:
+        if self._answering < self._bounds.threads and self._timer is None:
             self._timer = Timer(FRESH_SECONDS, self._looked_again)
             self._timer.daemon = True
             self._timer.start()
@@ -204,8 +228,7 @@ class Gate:
 
     def _ask(self, method: _Method) -> None:
         method.asked += 1
-        queue = self._state.completion_queue
-        self._core.request_registered_call(queue, queue, method.path, method)
+        self._core.request_registered_call(self._events.queue, self._events.queue, method.path, method)
 
     def close(self) -> None:
         """Ask for all calls that wait; none will come after. The server's lock is held."""
@@ -224,24 +247,33 @@ class Gate:
 
 
 class _Method:
-    """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own."""
+    """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own.
+
+    parse, serialize: of requests and replies, None where the handler takes or gives bytes.
+    """
 
     def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool) -> None:
         self._gate = gate
         self.path = path
-        self.handler = handler
         self.bounded = bounded
         self.asked = 0
-        streams = handler.response_streaming
-        self.behaviour = handler.unary_stream if streams else handler.unary_unary
-        self.answer = private._stream_response_in_pool if streams else private._unary_response_in_pool
+        self.streams = handler.response_streaming
+        if bounded and self.streams:
+            raise ValueError(f"{path}: a method whose replies are a stream cannot be bounded")
+        self.behaviour = handler.unary_stream if self.streams else handler.unary_unary
+        self.parse = handler.request_deserializer
+        self.serialize = handler.response_serializer
 
-    def __call__(self, event: Any) -> tuple[Any, tuple[()]]:
+    def __call__(self, event: Any) -> Forget:
         return self._gate.arrived(self, event)
+
+    def received(self, context: Context, request: bytes | None) -> Forget:
+        """See `Gate.received`."""
+        return self._gate.received(self, context, request)
 
 
 class _Core:
-    """The C core's server as grpcio sees it."""
+    """The C core's server as grpcio sees it; whose queue is the gate's `Events`."""
 
     def __init__(self, gate: Gate, core: Any) -> None:
         self._gate = gate
@@ -250,41 +282,12 @@ class _Core:
     def request_registered_call(self, call_queue: Any, server_queue: Any, method: str, tag: str) -> None:
         self._gate.request(method)
 
-    def shutdown(self, queue: Any, tag: Any) -> None:
+    def request_call(self, call_queue: Events, server_queue: Events, tag: str) -> None:
+        self._core.request_call(call_queue.queue, server_queue.queue, tag)
+
+    def shutdown(self, queue: Events, tag: Any) -> None:
         self._gate.close()
-        self._core.shutdown(queue, tag)
+        self._core.shutdown(queue.queue, tag)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._core, name)
-
-
-IN_POOL = ["rpc_event", "state", "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
-PARAMETERS = {
-    "_RPCState": [],
-    "_abort": ["state", "call", "code", "details"],
-    "_possibly_finish_call": ["state", "token"],
-    "_process_event_and_continue": ["state", "event"],
-    "_receive_close_on_server": ["state"],
-    "_request_registered_call": ["state", "method"],
-    "_stream_response_in_pool": IN_POOL,
-    "_unary_response_in_pool": IN_POOL,
-}
-CONSTANTS = ("_CANCELLED", "_RECEIVE_CLOSE_ON_SERVER_TOKEN", "_RECEIVE_MESSAGE_TOKEN")
-ATTRIBUTES = ("server", "due", "lock", "completion_queue", "rpc_states", "registered_method_handlers")
-
-
-def checked_state(server: Any) -> Any:
-    """The private state of a server. Raises ShoprankError where it, or what uses it, is not as expected."""
-    state = getattr(server, "_state", None)
-    other = [f"_ServerState.{name}" for name in ATTRIBUTES if not hasattr(state, name)]
-    for name, parameters in PARAMETERS.items():
-        found = getattr(private, name, None)
-        if found is None or list(inspect.signature(found).parameters) != parameters:
-            other.append(name)
-    other += [name for name in CONSTANTS if not hasattr(private, name)]
-    if other:
-        raise ShoprankError(
-            f"grpcio {grpc.__version__} is made differently in {', '.join(other)}, so calls cannot be held back; "
-            "install a version that shoprank was tested with, or set SHOPRANK_LIMITS__GATE=false"
-        )
-    return state

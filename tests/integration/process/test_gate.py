@@ -46,8 +46,7 @@ class Gated:
         }
         self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
         port = self.server.add_insecure_port("127.0.0.1:0")
-        threads = ThreadPoolExecutor(bounds.threads)
-        self.gate = Gate(self.server, ["/t.T/Slow", "/t.T/Stream"], bounds, threads, self._refused)
+        self.gate = Gate(self.server, ["/t.T/Slow"], bounds, self._refused)
         self.server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
         self.slow: Any = self.channel.unary_unary("/t.T/Slow", None, None)
@@ -69,7 +68,7 @@ class Gated:
 
     def _stream(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         for _ in range(3):
-            yield self._slow(request, context)
+            yield request
 
     def codes(self, calls: list[Any]) -> list[grpc.StatusCode]:
         """How the calls ended, once all have."""
@@ -166,15 +165,21 @@ def test_other_methods_pass_while_the_gate_is_full(gated: Gated) -> None:
     gated.codes(calls)
 
 
-def test_streams_pass_the_gate_and_count_until_they_end(gated: Gated) -> None:
-    streams = [gated.stream(b"x", timeout=20) for _ in range(2)]
+def test_streams_of_replies_pass_while_the_gate_is_full(gated: Gated) -> None:
+    calls = [gated.slow.future(b"x", timeout=20) for _ in range(50)]
     begun(gated, 2)
-    waiting = gated.slow.future(b"y", timeout=20)
-    time.sleep(0.1)
-    assert gated.begun == 2
+    stream = gated.stream(b"x", timeout=5)
+    assert list(stream) == [b"x"] * 3
     gated.release.set()
-    assert [list(stream) for stream in streams] == [[b"x"] * 3] * 2
-    assert waiting.result() == b"y"
+    gated.codes(calls)
+
+
+def test_a_method_that_streams_cannot_be_bounded() -> None:
+    server = grpc.server(ThreadPoolExecutor(1))
+    handlers = {"Stream": grpc.unary_stream_rpc_method_handler(lambda request, context: iter(()))}
+    server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"/t\.T/Stream: a method whose replies are a stream cannot be bounded"):
+        Gate(server, ["/t.T/Stream"], BOUNDS)
 
 
 def test_calls_that_wait_when_the_server_stops_are_answered() -> None:
@@ -199,7 +204,8 @@ def test_callers_that_go_leave_no_place_taken(gated: Gated) -> None:
     gated.release.set()
     time.sleep(0.3)
     assert gated.slow(b"x", timeout=5) == b"x"
-    assert gated.gate._inside <= 1
+    assert gated.gate._answering <= 1
+    assert not gated.gate._waiting
 
 
 def begin(gated: Gated, never: threading.Event) -> Any:
@@ -245,12 +251,12 @@ def test_another_grpcio_is_refused_by_version(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(_server, "_abort")
     server = grpc.server(ThreadPoolExecutor(1))
     with pytest.raises(ShoprankError, match=rf"grpcio {grpc.__version__} is made differently in _abort"):
-        Gate(server, [], BOUNDS, ThreadPoolExecutor(1), lambda: None)
+        Gate(server, [], BOUNDS)
 
 
 def test_a_renamed_attribute_is_named() -> None:
     server: Any = grpc.server(ThreadPoolExecutor(1))
     state, server._state = server._state, object()
     with pytest.raises(ShoprankError, match=r"_ServerState\.rpc_states.*SHOPRANK_LIMITS__GATE=false"):
-        Gate(server, [], BOUNDS, ThreadPoolExecutor(1), lambda: None)
+        Gate(server, [], BOUNDS)
     server._state = state

@@ -258,9 +258,9 @@ def affinities(
     counts = np.ones(_LEVELS, np.int64)
     counts[0] = ABSENT_ROWS
     _find(ends, keys, purchases, facts, positions, rows, hits, counts)
-    table = np.zeros((_LEVELS, max(counts[0], counts[1], counts[2]), ROW), np.float32)
+    table = np.zeros((_LEVELS, ROW, max(counts[0], counts[1], counts[2])), np.float32)
     for level in range(_LEVELS):
-        out, absent = table[level], np.int64(1) if level else np.int64(ABSENT_ROWS)
+        out, absent = table[level].T, np.int64(1) if level else np.int64(ABSENT_ROWS)
         for row in range(absent):
             _absent(out, row, 0)
             if level == 0:
@@ -280,8 +280,8 @@ def affinities(
                 first_at, last_at, purchases, recent, steady, interest,
             )  # fmt: skip
     for row in range(ABSENT_ROWS, counts[0]):
-        i, out = hits[_LEVELS, row], table[0]
-        gap, category, subcategory = halves[positions[i], 2 * GAP], table[1, rows[i, 1], 0], table[2, rows[i, 2], 0]
+        i, out = hits[_LEVELS, row], table[0].T
+        gap, category, subcategory = halves[positions[i], 2 * GAP], table[1, 0, rows[i, 1]], table[2, 0, rows[i, 2]]
         _of_both(out, row, _A_LEVEL, out[row, 1], gap, out[row, 0], category, subcategory)
     of_user, ages = np.empty(3, np.float32), np.empty((2, count), np.float32)
     _of_user(of_user, 0, time, user_gap, user_times)

@@ -198,9 +198,9 @@ class Affinities(NamedTuple):
     Most numbers of a pair are those of an entry of the user's history, or of none: a category's are the same for all
     its items, and few items of a request were ever bought by the user. Such numbers are a row of a table, once.
 
-    table: float32 (levels, rows, 13): the PAIR_NUMBERS of a level, and at level 0 the CROSS_NUMBERS of the user and the
-    item. rows: int32 (n, levels), which of them are each item's. of_user: float32 (3,), the CROSS_NUMBERS of the user
-    and the time alone. ages: float32 (2, n), those of the item and the time alone.
+    table: float32 (levels, 13, rows), each row a column of it: the PAIR_NUMBERS of a level, and at level 0 the
+    CROSS_NUMBERS of the user and the item. rows: int32 (n, levels), which of them are each item's. of_user: float32
+    (3,), the CROSS_NUMBERS of the user and the time alone. ages: float32 (2, n), those of the item and the time alone.
     """
 
     table: F32

@@ -9,11 +9,10 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba.extending import intrinsic
 
 from feature_repo.transforms import I64
 from server.items import Found, Shelf
+from server.prefetch import LINE, prefetch
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
@@ -21,32 +20,11 @@ ALL = -1
 """What `_add` returns where every item had its share."""
 AHEAD = 8
 """Shares that are asked for ahead of the one that is added: most miss the processor's caches."""
-ROW_BYTES, LINE_BYTES = 512, 64
-"""Of a share so much is asked for ahead; of a wider one the processor finds the rest by itself."""
+_FLOATS = LINE // 4
 
 _types = numba.types
 _floats = [_types.Array(_types.float32, d, "C", readonly=True) for d in range(4)]
 _longs, _flags = (_types.Array(kind, 1, "C", readonly=True) for kind in (_types.int64, _types.boolean))
-
-
-@intrinsic
-def _prefetch(typing: Any, table: Any, row: Any) -> Any:
-    """Ask the processor for a row of a table of two dimensions, without waiting for it."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, values[0])
-        long, word, pointer = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
-        stride = builder.extract_value(array.strides, 0)
-        begin = builder.add(builder.ptrtoint(array.data, long), builder.mul(stride, values[1]))
-        ask = builder.module.declare_intrinsic(
-            "llvm.prefetch", (pointer,), ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
-        )
-        for line in range(0, ROW_BYTES, LINE_BYTES):
-            address = builder.inttoptr(builder.add(begin, ir.Constant(long, line)), pointer)
-            builder.call(ask, [address, *(ir.Constant(word, flag) for flag in (0, 3, 1))])  # to read, soon, as data
-        return context.get_dummy_value()
-
-    return _types.void(table, row), generate
 
 
 @numba.njit(
@@ -60,10 +38,12 @@ def _add(out: Any, values: Any, there: Any, positions: Any, of_user: Any, of_lev
     """Write the sums of shares; returns the first item that has none yet, or ALL. Arguments: see `ItemShares.add`."""
     width = values.shape[1]
     for i in range(min(AHEAD, len(positions))):
-        _prefetch(values, positions[i])  # type: ignore[call-arg]
+        for j in range(0, width, _FLOATS):
+            prefetch(values, positions[i], j)  # type: ignore[call-arg]
     for i in range(len(positions)):
         if i + AHEAD < len(positions):
-            _prefetch(values, positions[i + AHEAD])  # type: ignore[call-arg]
+            for j in range(0, width, _FLOATS):
+                prefetch(values, positions[i + AHEAD], j)  # type: ignore[call-arg]
         if not there[positions[i]]:
             return i
         item, sums = values[positions[i]], out[i]

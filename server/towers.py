@@ -64,15 +64,15 @@ class Towers:
         for one, mine, of_user in zip(asked, found, of_users, strict=True):
             end = at + len(one.items)
             self.shares.add(one.items, of_user, of_levels, mine.rows, row, share[at:end])
-            at, row = end, row + mine.table.shape[1]
+            at, row = end, row + mine.table.shape[2]
         return {"share": share, "ages": _side_by_side([mine.ages for mine in found])}
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
         """As `score`, of rows of the whole model's input: what golden answers are held against."""
         numeric, categorical = inputs.numeric, inputs.categorical
-        table = np.zeros((len(OF_LEVELS), len(numeric), max(len(part.numeric) for part in OF_LEVELS)), np.float32)
+        table = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
         for level, part in enumerate(OF_LEVELS):
-            table[level, :, : len(part.numeric)] = numeric[:, part.numeric]
+            table[level, : len(part.numeric)] = numeric[:, part.numeric].T
         of_user, of_levels = self._user.run(
             ["user_share", "level_shares"],
             {
@@ -107,5 +107,5 @@ class Towers:
 
 
 def _side_by_side(arrays: Sequence[F32]) -> F32:
-    """The arrays joined along their second axis."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+    """The arrays joined along their last axis."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)

@@ -8,6 +8,7 @@ the answers of the whole one, up to the rounding of float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ def to_towers(scorer: keras.Model, calibration: Calibration, encoding: Encoding)
 
     Item's: `item_numeric` float32 (N, 17) and `item_categorical` int64 (N, 5) to `share` (N, hidden). User's:
     `user_numeric` (U, 26: the user's numbers, those of the time, those of both) and `user_categorical` (U, 7) to
-    `user_share` (U, hidden), and `affinities` (3, E, 13: see `feature_repo.transforms.Affinities`) to `level_shares`
+    `user_share` (U, hidden), and `affinities` (3, 13, E: see `feature_repo.transforms.Affinities`) to `level_shares`
     (3, E, hidden). Pair's: `share` (N, hidden), the sum of the others', and `ages` (2, N) to `probability` (N,) and
     `logit` (N,).
     """
@@ -69,9 +70,9 @@ def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[
 
     Each row is a user's, and has an affinity of its own at each level.
     """
-    affinities = np.zeros((len(OF_LEVELS), len(numeric), max(len(part.numeric) for part in OF_LEVELS)), np.float32)
+    affinities = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
     for level, part in enumerate(OF_LEVELS):
-        affinities[level, :, : len(part.numeric)] = numeric[:, part.numeric]
+        affinities[level, : len(part.numeric)] = numeric[:, part.numeric].T
     return (
         {"item_numeric": numeric[:, OF_ITEM.numeric], "item_categorical": categorical[:, OF_ITEM.categorical]},
         {
@@ -146,21 +147,21 @@ class _Builder:
     def share_of_columns(self, name: str, part: Part, onto: str) -> str:
         """As `share`, of numbers that lie column by column, (columns, N): a few columns are normalized faster so."""
         x = self.input(name, TensorProto.FLOAT, [len(part.numeric), "N"])
-        z, missing, scale = self._normalized(x, [Part((column,), ()) for column in part.numeric], [-1, 1])
-        kernel = np.concatenate([self._of_numbers(part, np.concatenate(scale)), self._of_indicators(part)])
+        z, missing, scale = self._normalized(x, [part], [len(part.numeric), 1])
+        kernel = np.concatenate([self._of_numbers(part, scale[0]), self._of_indicators(part)])
         both = self.add("Concat", z, missing, axis=0)
         return self.add("Gemm", both, self.constant(f"{name}_kernel", kernel), onto, transA=1)
 
     def level_shares(self, name: str, parts: Sequence[Part]) -> str:
         """The shares of rows of each part, (parts, rows, hidden), of rows as wide as the widest part."""
         width = max(len(part.numeric) for part in parts)
-        x = self.input(name, TensorProto.FLOAT, [len(parts), "E", width])
-        z, missing, scale = self._normalized(x, parts, [len(parts), 1, width])
+        x = self.input(name, TensorProto.FLOAT, [len(parts), width, "E"])
+        z, missing, scale = self._normalized(x, parts, [len(parts), width, 1])
         kernel = np.zeros((len(parts), 2 * width, self._kernel.shape[1]), np.float32)
         for i, part in enumerate(parts):
             kernel[i, : len(part.numeric)] = self._of_numbers(part, scale[i])
             kernel[i, width : width + len(part.numeric)] = self._of_indicators(part)
-        both = self.add("Concat", z, missing, axis=2)
+        both = self.add("Transpose", self.add("Concat", z, missing, axis=1), perm=[0, 2, 1])
         return self.add("MatMul", both, self.constant(f"{name}_kernel", kernel))
 
     def logit(self, x: str, kernel: npt.NDArray[Any], bias: float, calibration: Calibration) -> str:
@@ -221,7 +222,7 @@ class _Builder:
 
     def _rows(self, name: str, rows: Sequence[npt.NDArray[Any]], shape: Sequence[int]) -> str:
         """A constant of this shape with a row a part, of ones behind it."""
-        values = np.ones((len(rows), shape[-1]), np.float32)
+        values = np.ones((len(rows), math.prod(shape) // len(rows)), np.float32)
         for row, some in zip(values, rows, strict=True):
             row[: len(some)] = some
         return self.constant(name, values.reshape(shape))

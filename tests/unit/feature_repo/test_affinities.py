@@ -61,7 +61,7 @@ def facts_of(items: list[tuple[int, int, int]]) -> Any:
 
 def together(parts: Affinities) -> F32:
     """The pair features of these parts."""
-    levels = [table[rows] for table, rows in zip(parts.table, parts.rows.T, strict=True)]
+    levels = [table.T[rows] for table, rows in zip(parts.table, parts.rows.T, strict=True)]
     columns = [level[:, : len(schema.PAIR_NUMBERS)] for level in levels]
     of_user = np.broadcast_to(parts.of_user, (len(parts.rows), 3))
     return np.concatenate([*columns, of_user, parts.ages.T, levels[0][:, len(schema.PAIR_NUMBERS) :]], axis=1)
@@ -79,11 +79,11 @@ def test_items_of_one_category_share_a_row() -> None:
     user = user_row({f"user_category_{f.name}": [5] for f in schema.AFFINITY})
     parts = affinities_of(user, facts_of([(i, 5, 0) for i in range(1, 100)]), np.arange(99), NOW)
     assert set(parts.rows[:, 1].tolist()) == {1}
-    assert parts.table.shape == (3, pairs.ABSENT_ROWS, pairs.ROW)
+    assert parts.table.shape == (3, pairs.ROW, pairs.ABSENT_ROWS)
 
 
 def test_an_unknown_user_has_the_rows_of_what_was_never_met() -> None:
     parts = affinities_of(UserRow.unknown(), facts_of([(1, 2, 3), (4, 5, 6)]), np.arange(2), NOW)
     assert not parts.rows.any()
     assert np.isnan(parts.of_user).all()
-    assert np.isnan(parts.table[0, 0, pairs.ROW - 3 :]).all()
+    assert np.isnan(parts.table[0, pairs.ROW - 3 :, 0]).all()

@@ -1,5 +1,5 @@
 """Where the time of a RankItems request goes, in process: parse, read, features, model, sort, reply; and what the model
-in two towers saves over the whole graph.
+in its parts saves over the whole graph.
 
 Run as `python -m benchmarks.phases`; writes benchmarks/results/phases.json. Requests take turns, of random users and
 items, so that rows are met as a server meets them: mostly outside the processor's caches.

@@ -26,7 +26,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.paths import DataPaths, write_json
-from feature_repo.transforms import context_features, pair_features_of
 from server.batch.run import Job, Opened, write
 from server.batch.score import ROWS_A_RUN, wanted_of
 from server.batch.source import Kind, parts_of
@@ -89,17 +88,8 @@ def raw_loops(opened: Opened, table: pa.Table, each: int, rows: int) -> dict[str
                 "categorical": np.concatenate([one.categorical for one in inputs]),
             }
         )
-        parts.append(
-            {
-                "user_numeric": np.stack([np.r_[one.user.numbers, context_features(one.time)] for one in asked]),
-                "user_categorical": np.stack([one.user.keys for one in asked]),
-                "owner": np.repeat(np.arange(len(asked)), each),
-                "pair": np.concatenate(
-                    [pair_features_of(a.user, a.items.shelf.facts, a.items.positions, a.time) for a in asked]
-                ),
-                "share": np.concatenate([towers.shares(a.items.shelf, a.items.positions) for a in asked]),
-            }
-        )
+        count = sum(len(one.items) for one in asked)
+        parts.append(towers.pair_feeds(asked, np.empty((count, towers.hidden), np.float32)))
 
     def loop(session: Any, feeds: list[dict[str, Any]]) -> None:
         for feed in feeds:

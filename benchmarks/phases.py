@@ -1,5 +1,5 @@
 """Where the time of a RankItems request goes, in process: parse, read, features, model, sort, reply; and what the model
-in two towers saves over the whole graph.
+in its parts saves over the whole graph.
 
 Run as `python -m benchmarks.phases`; writes benchmarks/results/phases.json. Requests take turns, of random users and
 items, so that rows are met as a server meets them: mostly outside the processor's caches.
@@ -18,7 +18,7 @@ from benchmarks.serving import CANDIDATES
 from benchmarks.workload import requests
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.store import applied_store
-from feature_repo.transforms import assemble, pair_features_of
+from feature_repo.transforms import affinities_of, assemble
 from server import parse, reply
 from server.call import Call
 from server.catalogue import Catalogue, Listing
@@ -44,7 +44,7 @@ def times(ranker: Ranker, features: OnlineFeatures, model: Model, listing: Listi
         marks.append(perf_counter())
         one = Asked(user.row, ranker.items.find(query.items, version), listing.newest(version))
         marks.append(perf_counter())
-        pair_features_of(one.user, one.items.shelf.facts, one.items.positions, one.time)
+        affinities_of(one.user, one.items.shelf.facts, one.items.positions, one.time)
         marks.append(perf_counter())
         model.score(one)
         marks.append(perf_counter())

@@ -24,11 +24,15 @@ _ITEM_GAP = [f.name for f in schema.ITEM_NUMBERS].index("item_gap_days")
 
 LATEST = 2**63 - 1
 
-_i8, _f4 = numba.types.int64, numba.types.float32
+_i8, _i4, _f4 = numba.types.int64, numba.types.int32, numba.types.float32
 
 
 def _vector(kind: Any) -> Any:
     return numba.types.Array(kind, 1, "C", readonly=True)
+
+
+def _array(kind: Any, dimensions: int) -> Any:
+    return numba.types.Array(kind, dimensions, "C")
 
 
 def _table(kind: Any) -> Any:
@@ -68,6 +72,67 @@ item's mean gap, a float32 in the lower half; and one for whoever keeps the item
 FACTS_TYPE = numba.types.Array(_i8, 2, "C", readonly=True)
 
 
+ROW = 13
+"""Numbers of a row of a table of affinities: those of a level, and the CROSS_NUMBERS of a user and an item."""
+ABSENT_ROWS = 4
+"""Rows that level 0 of a table begins with: of an item that the user never met, where the user bought neither of its
+category and its subcategory, of the category, of the subcategory, of both. The other levels begin with one such row."""
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _absent(out: Any, i: int, at: int) -> None:
+    """The numbers of a level that the user never met."""
+    for j in range(_A_LEVEL):
+        out[i, at + j] = np.float32(math.nan) if 1 <= j <= 4 else np.float32(0)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _affinity(
+    out: Any, i: int, at: int, entry: int, time: int, orders: Any, of_user: Any, decays: Any,
+    first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
+) -> None:  # fmt: skip
+    """The numbers of a level, of one entry of the user's history."""
+    count = purchases[entry]
+    since_last, since_first, gap = math.nan, math.nan, math.nan
+    if count > 0:
+        since_last, since_first = (time - last_at[entry]) / DAY, (time - first_at[entry]) / DAY
+    if count > 1:
+        gap = (last_at[entry] - first_at[entry]) / DAY / (count - np.float32(1))
+    out[i, at] = count
+    out[i, at + 1] = since_last
+    out[i, at + 2] = since_first
+    out[i, at + 3] = gap
+    out[i, at + 4] = since_last / gap if gap > 0 else math.nan
+    out[i, at + 5] = count / of_user
+    out[i, at + 6] = count / orders
+    out[i, at + 7] = recent[entry] * decays[0]
+    out[i, at + 8] = steady[entry] * decays[1]
+    out[i, at + 9] = interest[entry] * decays[2]
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _of_user(out: Any, at: int, time: int, gap: Any, times: Any) -> None:
+    """The CROSS_NUMBERS of the user and the time alone."""
+    last = _days_since(time, times[2])
+    out[at] = _finite(np.float32(_days_since(time, times[1])))
+    out[at + 1] = _finite(np.float32(last))
+    out[at + 2] = _finite(np.float32(last / gap))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _ages(time: int, facts: Any, row: int) -> Any:
+    """The CROSS_NUMBERS of the item and the time alone."""
+    return np.float32(_days_since(time, facts[row, FIRST_AT])), np.float32(_days_since(time, facts[row, LAST_AT]))
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _of_both(out: Any, i: int, at: int, since_last: Any, gap: Any, count: Any, category: Any, subcategory: Any) -> None:
+    """The CROSS_NUMBERS of the user and the item, by their purchases of the item, its category and subcategory."""
+    out[i, at] = _finite(since_last / gap)
+    out[i, at + 1] = _finite(count / subcategory)
+    out[i, at + 2] = _finite(count / category)
+
+
 @numba.njit(
     numba.types.void(
         numba.types.Array(_f4, 2, "C"), _i8, _f4, _f4, _f4, _vector(_i8), _vector(_f4),
@@ -87,9 +152,8 @@ def fill(
     interest are multiplied by. ends (levels + 1,): where each level of the history begins and ends in the arrays (m,)
     behind it. facts: the table, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS).
     """
-    nan = np.float32(math.nan)
-    user_first, user_last = _days_since(time, user_times[1]), _days_since(time, user_times[2])
-    user_overdue = user_last / user_gap
+    of_user = np.empty(3, np.float32)
+    _of_user(of_user, 0, time, user_gap, user_times)
     for i in range(len(positions)):
         row = positions[i]
         for level in range(_LEVELS):
@@ -97,33 +161,133 @@ def fill(
             wanted = facts[row, level]
             low, end = _place(keys, ends[level], ends[level + 1], wanted), ends[level + 1]
             if wanted == 0 or low == end or keys[low] != wanted:
-                for j in range(_A_LEVEL):
-                    out[i, at + j] = nan if 1 <= j <= 4 else np.float32(0)
-                continue
-            count = purchases[low]
-            since_last, since_first, gap = math.nan, math.nan, math.nan
-            if count > 0:
-                since_last, since_first = (time - last_at[low]) / DAY, (time - first_at[low]) / DAY
-            if count > 1:
-                gap = (last_at[low] - first_at[low]) / DAY / (count - np.float32(1))
-            out[i, at] = count
-            out[i, at + 1] = since_last
-            out[i, at + 2] = since_first
-            out[i, at + 3] = gap
-            out[i, at + 4] = since_last / gap if gap > 0 else math.nan
-            out[i, at + 5] = count / user_purchases
-            out[i, at + 6] = count / user_orders
-            out[i, at + 7] = recent[low] * decays[0]
-            out[i, at + 8] = steady[low] * decays[1]
-            out[i, at + 9] = interest[low] * decays[2]
-        out[i, _CROSS] = _finite(np.float32(user_first))
-        out[i, _CROSS + 1] = _finite(np.float32(user_last))
-        out[i, _CROSS + 2] = _finite(np.float32(user_overdue))
-        out[i, _CROSS + 3] = _days_since(time, facts[row, FIRST_AT])
-        out[i, _CROSS + 4] = _days_since(time, facts[row, LAST_AT])
-        out[i, _CROSS + 5] = _finite(out[i, 1] / halves[row, 2 * GAP])
-        out[i, _CROSS + 6] = _finite(out[i, 0] / out[i, 2 * _A_LEVEL])
-        out[i, _CROSS + 7] = _finite(out[i, 0] / out[i, _A_LEVEL])
+                _absent(out, i, at)
+            else:
+                _affinity(
+                    out, i, at, low, time, user_orders, user_purchases, decays,
+                    first_at, last_at, purchases, recent, steady, interest,
+                )  # fmt: skip
+        for j in range(3):
+            out[i, _CROSS + j] = of_user[j]
+        out[i, _CROSS + 3], out[i, _CROSS + 4] = _ages(time, facts, row)
+        gap, count = halves[row, 2 * GAP], out[i, 0]
+        _of_both(out, i, _CROSS + 5, out[i, 1], gap, count, out[i, _A_LEVEL], out[i, 2 * _A_LEVEL])
+
+
+@numba.njit(cache=True)
+def _hashed(ends: Any, keys: Any) -> Any:
+    """Entries of a history in a table of open addressing, int32 (2^k,), -1 where there is none.
+
+    A key, whose bits are a hash's, begins at as many slots behind its own as its level is; levels may share keys.
+    """
+    size = 16
+    while size < 2 * len(keys):
+        size *= 2
+    slots = np.full(size, -1, np.int32)
+    for level in range(_LEVELS):
+        for entry in range(ends[level], ends[level + 1]):
+            slot = (keys[entry] + level) & (size - 1)
+            while slots[slot] >= 0:
+                slot = (slot + 1) & (size - 1)
+            slots[slot] = entry
+    return slots
+
+
+@numba.njit(cache=True)
+def _entry_of(key: int, level: int, slots: Any, ends: Any, keys: Any) -> Any:
+    """The entry of a key at a level, -1 where there is none."""
+    if key == 0:
+        return np.int32(-1)
+    slot = (key + level) & (len(slots) - 1)
+    while slots[slot] >= 0:
+        entry = slots[slot]
+        if keys[entry] == key and ends[level] <= entry < ends[level + 1]:
+            return entry
+        slot = (slot + 1) & (len(slots) - 1)
+    return np.int32(-1)
+
+
+@numba.njit(cache=True)
+def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows: Any, hits: Any, counts: Any) -> None:
+    """Which rows of a table of affinities items have, and of what entry of the history each row is.
+
+    rows: int32 (n, levels), becomes the rows of each item. hits: int64 (levels + 1, room), becomes the entry that each
+    row is of, at each level, and which item a row of level 0 is of. counts: int64 (levels,), rows so far, which grow.
+    """
+    slots, seen = _hashed(ends, keys), np.zeros(len(keys), np.int32)
+    for i in range(len(positions)):
+        kinds = np.int64(0)
+        for level in range(_LEVELS - 1, -1, -1):
+            entry = _entry_of(facts[positions[i], level], level, slots, ends, keys)
+            place = np.int64(0) if level else kinds
+            if entry >= 0:
+                kinds += level * (purchases[entry] > 0)
+                place = np.int64(seen[entry])
+                if place == 0 or level == 0:
+                    place = counts[level]
+                    counts[level] += 1
+                    seen[entry] = place
+                    hits[level, place] = entry
+                    if level == 0:
+                        hits[_LEVELS, place] = i
+            rows[i, level] = place
+
+
+_PARTS: Any = numba.types.Tuple((_array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2)))  # type: ignore[no-untyped-call]
+
+
+@numba.njit(  # type: ignore[untyped-decorator]
+    _PARTS(
+        _i8, _f4, _f4, _f4, _vector(_i8), _vector(_f4),
+        _vector(_i8), _vector(_i8), _vector(_i8), _vector(_i8), _vector(_f4), _vector(_f4), _vector(_f4), _vector(_f4),
+        FACTS_TYPE, _table(_f4), _vector(_i8),
+    ),
+    cache=True, error_model="numpy", nogil=True,
+)  # fmt: skip
+def affinities(
+    time: int, user_orders: Any, user_purchases: Any, user_gap: Any, user_times: Any, decays: Any,
+    ends: Any, keys: Any, first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
+    facts: Any, halves: Any, positions: Any,
+) -> Any:  # fmt: skip
+    """What `fill` writes for these arguments, what items share held once: see `feature_repo.transforms.Affinities`.
+
+    A category or subcategory of the history has one row, however many items are of it; an item has one of its own.
+    """
+    count = len(positions)
+    rows, hits = np.empty((count, _LEVELS), np.int32), np.empty((_LEVELS + 1, count + ABSENT_ROWS), np.int64)
+    counts = np.ones(_LEVELS, np.int64)
+    counts[0] = ABSENT_ROWS
+    _find(ends, keys, purchases, facts, positions, rows, hits, counts)
+    table = np.zeros((_LEVELS, ROW, max(counts[0], counts[1], counts[2])), np.float32)
+    for level in range(_LEVELS):
+        out, absent = table[level].T, np.int64(1) if level else np.int64(ABSENT_ROWS)
+        for row in range(absent):
+            _absent(out, row, 0)
+            if level == 0:
+                _of_both(
+                    out,
+                    row,
+                    _A_LEVEL,
+                    out[row, 1],
+                    np.float32(1),
+                    out[row, 0],
+                    np.float32(row & 1),
+                    np.float32(row >> 1),
+                )
+        for row in range(absent, counts[level]):
+            _affinity(
+                out, row, 0, hits[level, row], time, user_orders, user_purchases, decays,
+                first_at, last_at, purchases, recent, steady, interest,
+            )  # fmt: skip
+    for row in range(ABSENT_ROWS, counts[0]):
+        i, out = hits[_LEVELS, row], table[0].T
+        gap, category, subcategory = halves[positions[i], 2 * GAP], table[1, 0, rows[i, 1]], table[2, 0, rows[i, 2]]
+        _of_both(out, row, _A_LEVEL, out[row, 1], gap, out[row, 0], category, subcategory)
+    of_user, ages = np.empty(3, np.float32), np.empty((2, count), np.float32)
+    _of_user(of_user, 0, time, user_gap, user_times)
+    for i in range(count):
+        ages[0, i], ages[1, i] = _ages(time, facts, positions[i])
+    return table, rows, of_user, ages
 
 
 @numba.njit(_i8(FACTS_TYPE, _vector(_i8)), cache=True, nogil=True)

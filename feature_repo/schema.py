@@ -191,10 +191,22 @@ _PAIR_AT = _ITEM_AT + len(ITEM_NUMBERS)
 _CONTEXT_AT = len(NUMERIC) - len(CONTEXT_NUMBERS)
 _USER_KEYS_AT = len(ITEM_KEYS) - 1
 
-OF_USER = Part((*range(_ITEM_AT), *range(_CONTEXT_AT, len(NUMERIC))), tuple(range(_USER_KEYS_AT, len(CATEGORICAL))))
-"""What is the same for every item of a request: the user's columns and those of the time."""
+_CROSS_AT = _CONTEXT_AT - len(CROSS_NUMBERS)
+_ITEM_CROSS_AT, _BOTH_CROSS_AT = _CROSS_AT + 3, _CROSS_AT + 5
+
+OF_USER = Part(
+    (*range(_ITEM_AT), *range(_CONTEXT_AT, len(NUMERIC)), *range(_CROSS_AT, _ITEM_CROSS_AT)),
+    tuple(range(_USER_KEYS_AT, len(CATEGORICAL))),
+)
+"""What is the same for every item of a request: the user's columns and those of the time, and of both."""
 OF_ITEM = Part(tuple(range(_ITEM_AT, _PAIR_AT)), tuple(range(_USER_KEYS_AT)))
-OF_PAIR = Part(tuple(range(_PAIR_AT, _CONTEXT_AT)), ())
+OF_LEVELS = tuple(
+    Part((*range(at, at + len(PAIR_NUMBERS)), *(range(_BOTH_CROSS_AT, _CONTEXT_AT) if at == _PAIR_AT else ())), ())
+    for at in range(_PAIR_AT, _CROSS_AT, len(PAIR_NUMBERS))
+)
+"""What is of the user and, at each level, of the item, its category or its subcategory."""
+OF_AGE = Part(tuple(range(_ITEM_CROSS_AT, _BOTH_CROSS_AT)), ())
+"""What is of the item and the time."""
 
 
 def schema_hash(numeric: tuple[str, ...] = NUMERIC, categorical: tuple[str, ...] = CATEGORICAL) -> str:

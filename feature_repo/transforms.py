@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -151,15 +151,18 @@ def item_rows(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], count: in
     )
 
 
-def assemble(user: UserRow, items: ItemRows, time: int) -> ModelInput:
+def assemble(user: UserRow, items: ItemRows, time: int, pair: F32 | None = None) -> ModelInput:
     """The model's input for one user against n items at `time` (seconds since 1970 UTC).
 
-    Returns numeric (n, len(NUMERIC)) and categorical (n, len(CATEGORICAL)).
+    pair: their `pair_features`, where they are there already. Returns numeric (n, len(NUMERIC)) and categorical (n,
+    len(CATEGORICAL)).
     """
+    if pair is None:
+        pair = pair_features(user, items, time)
     n = len(items)
     numeric: F32 = np.empty((n, len(schema.NUMERIC)), np.float32)
     at = 0
-    for block in (user.numbers, items.numbers, pair_features(user, items, time), context_features(time)):
+    for block in (user.numbers, items.numbers, pair, context_features(time)):
         width = block.shape[-1]
         numeric[:, at : at + width] = block
         at += width
@@ -187,6 +190,34 @@ def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int, out: 
         facts, facts.view(np.float32), positions,
     )  # fmt: skip
     return out
+
+
+class Affinities(NamedTuple):
+    """Pair and cross features of one user and n items, what items share held once.
+
+    Most numbers of a pair are those of an entry of the user's history, or of none: a category's are the same for all
+    its items, and few items of a request were ever bought by the user. Such numbers are a row of a table, once.
+
+    table: float32 (levels, 13, rows), each row a column of it: the PAIR_NUMBERS of a level, and at level 0 the
+    CROSS_NUMBERS of the user and the item. rows: int32 (n, levels), which of them are each item's. of_user: float32
+    (3,), the CROSS_NUMBERS of the user and the time alone. ages: float32 (2, n), those of the item and the time alone.
+    """
+
+    table: F32
+    rows: npt.NDArray[np.int32]
+    of_user: F32
+    ages: F32
+
+
+def affinities_of(user: UserRow, facts: I64, positions: I64, time: int) -> Affinities:
+    """What `pair_features_of` gives, bit for bit, in parts."""
+    h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
+    made = pairs.affinities(
+        time, orders, purchases, gap, user.times, decays(time, user.as_of),
+        h.ends, h.keys, h.first_at, h.last_at, h.purchases, h.recent, h.steady, h.interest,
+        facts, facts.view(np.float32), positions,
+    )  # fmt: skip
+    return Affinities(*made)
 
 
 @lru_cache(maxsize=4_096)

@@ -29,10 +29,10 @@ STATES = {
 
 def scored(scores: Scores) -> bytes:
     """The reply of ScoreItems."""
-    rest = pb.ScoreItemsResponse(
-        unknown_item_ids=scores.items.unknown,
-        feature_status=_status(scores.status),
-        served_by=_served_by(scores.by.model, scores.by.version, scores.by.feature_service, scores.time),
+    rest = (
+        pb.ScoreItemsResponse(unknown_item_ids=scores.items.unknown).SerializeToString(),
+        _status(pb.ScoreItemsResponse, scores.status),
+        _served_by(pb.ScoreItemsResponse, scores.by.model, scores.by.version, scores.by.feature_service, scores.time),
     )
     chosen = np.arange(len(scores.items))
     return _joined(scores.items, chosen, (scores.probabilities, scores.logits), rest)
@@ -40,11 +40,11 @@ def scored(scores: Scores) -> bytes:
 
 def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
-    rest = pb.RankItemsResponse(
-        unknown_item_ids=ranking.items.unknown,
-        candidate_count=len(ranking.items),
-        feature_status=_status(ranking.status),
-        served_by=_served_by(ranking.by.model, ranking.by.version, ranking.by.feature_service, ranking.time),
+    by, items = ranking.by, ranking.items
+    rest = (
+        pb.RankItemsResponse(unknown_item_ids=items.unknown, candidate_count=len(items)).SerializeToString(),
+        _status(pb.RankItemsResponse, ranking.status),
+        _served_by(pb.RankItemsResponse, by.model, by.version, by.feature_service, ranking.time),
     )
     chosen = ranking.chosen
     columns = (
@@ -56,16 +56,16 @@ def ranked(ranking: Ranking) -> bytes:
 
 
 def _joined(
-    items: Found, chosen: npt.NDArray[np.intp], columns: Sequence[npt.NDArray[np.float32]], rest: Message
+    items: Found, chosen: npt.NDArray[np.intp], columns: Sequence[npt.NDArray[np.float32]], rest: Sequence[bytes]
 ) -> bytes:
     """A reply: ids of the chosen items, the columns as packed fields of floats numbered from 2, and the rest."""
     if not len(chosen):
-        return rest.SerializeToString()
+        return b"".join(rest)
     shelf = items.shelf
     parts = [entries_of(chosen, items.positions, shelf.facts, shelf.entries)]
     for number, column in enumerate(columns, 2):
         parts += (head(number, 4 * len(column)), column)
-    return b"".join((*parts, rest.SerializeToString()))
+    return b"".join((*parts, *rest))
 
 
 @lru_cache(maxsize=16_384)
@@ -78,8 +78,10 @@ def head(number: int, size: int) -> bytes:
     return bytes((*out, size))
 
 
-def _status(status: Status) -> pb.FeatureStatus:
-    return pb.FeatureStatus(
+@lru_cache(maxsize=4_096)
+def _status(reply: type[Message], status: Status) -> bytes:
+    """The field `feature_status` of a reply: at one time those of most users are alike."""
+    content = pb.FeatureStatus(
         user=STATES[status.user],
         user_age=_duration(status.user_age),
         items_found=status.items_found,
@@ -87,6 +89,7 @@ def _status(status: Status) -> pb.FeatureStatus:
         items_stale=status.items_stale,
         items_age=_duration(status.items_age),
     )
+    return _field(reply, "feature_status", content)
 
 
 def _duration(seconds: int | None) -> Duration | None:
@@ -94,7 +97,15 @@ def _duration(seconds: int | None) -> Duration | None:
 
 
 @lru_cache(maxsize=1_024)
-def _served_by(model: str, version: int, feature_service: str, time: int) -> pb.ServedBy:
-    return pb.ServedBy(
+def _served_by(reply: type[Message], model: str, version: int, feature_service: str, time: int) -> bytes:
+    """The field `served_by` of a reply."""
+    content = pb.ServedBy(
         model=model, model_version=version, feature_service=feature_service, time=Timestamp(seconds=time)
     )
+    return _field(reply, "served_by", content)
+
+
+def _field(reply: type[Message], name: str, content: Message) -> bytes:
+    """A field of a reply that is a message itself, as bytes."""
+    encoded = content.SerializeToString()
+    return head(reply.DESCRIPTOR.fields_by_name[name].number, len(encoded)) + encoded

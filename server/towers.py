@@ -1,24 +1,21 @@
-"""A model in two graphs (see `training.towers`): an item's share of it is computed once, not once a request."""
+"""A model in three graphs (see `training.towers`): an item's share of it is computed once, not once a request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from feature_repo.pairs import WIDTH
-from feature_repo.schema import OF_ITEM, OF_PAIR, OF_USER
-from feature_repo.transforms import I64, ModelInput, UserRow, context_features, pair_features_of
-from server.items import Found, Shelf
+from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER
+from feature_repo.transforms import I64, Affinities, ModelInput, UserRow, affinities_of, context_features
+from server.items import Found
+from server.shares import ItemShares
 
 F32 = npt.NDArray[np.float32]
 OUTPUTS = ["probability", "logit"]
-_USER_WIDTH = len(OF_USER.numeric)
-NO_OWNERS = np.zeros(8_192, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,97 +27,85 @@ class Asked:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """Items' shares of the first layer: float32 (capacity, hidden) beside a shelf's rows, and which are there."""
-
-    shelf: Shelf
-    values: F32
-    there: npt.NDArray[np.bool_]
-
-
 class Towers:
-    """Scores items for users by the item's graph and the pair's."""
+    """Scores items for users by the graphs of the item, the user and the pair."""
 
-    def __init__(self, item: ort.InferenceSession, pair: ort.InferenceSession) -> None:
+    def __init__(self, item: ort.InferenceSession, user: ort.InferenceSession, pair: ort.InferenceSession) -> None:
         self._item = item
+        self._user = user
         self.pair = pair
-        self._width = int(item.get_outputs()[0].shape[1])
-        self._shares: Shares | None = None
+        self.hidden = int(item.get_outputs()[0].shape[1])
+        self.shares = ItemShares(self._of_items, self.hidden)
+        self._buffers: list[F32] = []  # one for each thread that has scored at once; a list's pop and append are atomic
 
     def score(self, asked: Asked) -> tuple[F32, F32]:
         """Calibrated probabilities and log-odds, float32 (n,) each, of one user's items."""
-        user, items = asked.user, asked.items
-        numbers = np.empty((1, _USER_WIDTH), np.float32)
-        numbers[0, : len(user.numbers)] = user.numbers
-        numbers[0, len(user.numbers) :] = context_features(asked.time)
-        feeds = {
-            "user_numeric": numbers,
-            "user_categorical": user.keys[None],
-            "owner": NO_OWNERS[: len(items)] if len(items) <= len(NO_OWNERS) else np.zeros(len(items), np.int64),
-            "pair": pair_features_of(user, items.shelf.facts, items.positions, asked.time),
-            "share": self.shares(items.shelf, items.positions),
-        }
-        probability, logit = self.pair.run(OUTPUTS, feeds)
-        return probability, logit
+        return self.score_all((asked,))
 
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
-        """As `score`, of several users' items one behind the other, in one run of the graph."""
-        counts = [len(one.items) for one in asked]
-        users = np.empty((len(asked), _USER_WIDTH), np.float32)
-        pairs = np.empty((sum(counts), WIDTH), np.float32)
-        at = 0
-        for row, one in enumerate(asked):
-            users[row, : len(one.user.numbers)] = one.user.numbers
-            users[row, len(one.user.numbers) :] = context_features(one.time)
-            end = at + counts[row]
-            pair_features_of(one.user, one.items.shelf.facts, one.items.positions, one.time, pairs[at:end])
-            at = end
-        feeds = {
-            "user_numeric": users,
-            "user_categorical": np.stack([one.user.keys for one in asked]),
-            "owner": np.repeat(np.arange(len(asked)), counts),
-            "pair": pairs,
-            "share": self._shares_of(asked),
-        }
-        probability, logit = self.pair.run(OUTPUTS, feeds)
+        """As `score`, of several users' items one behind the other, in one run of the graphs."""
+        count = sum(len(one.items) for one in asked)
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            buffer = np.empty((count, self.hidden), np.float32)
+        if len(buffer) < count:
+            buffer = np.empty((count, self.hidden), np.float32)
+        probability, logit = self.pair.run(OUTPUTS, self.pair_feeds(asked, buffer[:count]))
+        self._buffers.append(buffer)
         return probability, logit
+
+    def pair_feeds(self, asked: Sequence[Asked], share: F32) -> dict[str, F32]:
+        """What the pair's graph is given: sums of shares, in `share`, float32 (n, hidden), and the numbers that are
+        every candidate's own."""
+        found = [affinities_of(one.user, one.items.shelf.facts, one.items.positions, one.time) for one in asked]
+        of_users, of_levels = self._of_users(asked, found)
+        at = row = 0
+        for one, mine, of_user in zip(asked, found, of_users, strict=True):
+            end = at + len(one.items)
+            self.shares.add(one.items, of_user, of_levels, mine.rows, row, share[at:end])
+            at, row = end, row + mine.table.shape[2]
+        return {"share": share, "ages": _side_by_side([mine.ages for mine in found])}
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
         """As `score`, of rows of the whole model's input: what golden answers are held against."""
         numeric, categorical = inputs.numeric, inputs.categorical
-        share = self._share(numeric[:, OF_ITEM.numeric], categorical[:, OF_ITEM.categorical])
-        feeds = {
-            "user_numeric": numeric[:, OF_USER.numeric],
-            "user_categorical": categorical[:, OF_USER.categorical],
-            "owner": np.arange(len(numeric)),
-            "pair": numeric[:, OF_PAIR.numeric],
-            "share": share,
-        }
-        probability, logit = self.pair.run(OUTPUTS, feeds)
+        table = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
+        for level, part in enumerate(OF_LEVELS):
+            table[level, : len(part.numeric)] = numeric[:, part.numeric].T
+        of_user, of_levels = self._user.run(
+            ["user_share", "level_shares"],
+            {
+                "user_numeric": numeric[:, OF_USER.numeric],
+                "user_categorical": categorical[:, OF_USER.categorical],
+                "affinities": table,
+            },
+        )
+        of_item = self._of_items(numeric[:, OF_ITEM.numeric], categorical[:, OF_ITEM.categorical])
+        share = of_item + of_user + of_levels.sum(axis=0)
+        probability, logit = self.pair.run(OUTPUTS, {"share": share, "ages": numeric[:, OF_AGE.numeric].T})
         return probability, logit
 
-    def shares(self, shelf: Shelf, positions: I64) -> F32:
-        """The items' shares, float32 (n, hidden), computed for those that have none yet."""
-        kept = self._shares
-        if kept is None or kept.shelf is not shelf:
-            values = np.empty((shelf.capacity, self._width), np.float32)
-            kept = self._shares = Shares(shelf, values, np.zeros(shelf.capacity, np.bool_))
-        if not kept.there[positions].all():
-            new = positions[~kept.there[positions]]
-            kept.values[new] = self._share(shelf.rows.numbers[new], shelf.rows.keys[new, 1:])
-            kept.there[new] = True
-        chosen: F32 = kept.values.take(positions, axis=0)
-        return chosen
+    def _of_users(self, asked: Sequence[Asked], found: Sequence[Affinities]) -> tuple[F32, F32]:
+        """Shares of users, float32 (users, hidden), and of their tables of affinities, (levels, rows, hidden)."""
+        numbers = [
+            part for one, mine in zip(asked, found, strict=True)
+            for part in (one.user.numbers, context_features(one.time), mine.of_user)
+        ]  # fmt: skip
+        feeds = {
+            "user_numeric": np.concatenate(numbers).reshape(len(asked), -1),
+            "user_categorical": np.concatenate([one.user.keys for one in asked]).reshape(len(asked), -1),
+            "affinities": _side_by_side([mine.table for mine in found]),
+        }
+        of_users, of_levels = self._user.run(["user_share", "level_shares"], feeds)
+        return of_users, of_levels
 
-    def _shares_of(self, asked: Sequence[Asked]) -> F32:
-        """Shares of the items of all, one behind the other: one copy where they are on one shelf."""
-        shelf = asked[0].items.shelf
-        if all(one.items.shelf is shelf for one in asked):
-            return self.shares(shelf, np.concatenate([one.items.positions for one in asked]))
-        return np.concatenate([self.shares(one.items.shelf, one.items.positions) for one in asked])
-
-    def _share(self, numbers: F32, keys: npt.NDArray[Any]) -> F32:
+    def _of_items(self, numbers: F32, keys: I64) -> F32:
         share: F32
         (share,) = self._item.run(["share"], {"item_numeric": numbers, "item_categorical": keys})
         return share
+
+
+def _side_by_side(arrays: Sequence[F32]) -> F32:
+    """The arrays joined along their last axis."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)

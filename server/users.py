@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from zlib_ng.zlib_ng import crc32
@@ -16,7 +15,7 @@ from feature_repo.packed.layout import HEAD, MAGIC, VERSION, Layout
 from feature_repo.packed.reader import Reader, Table
 from feature_repo.packed.record import RESIDUE
 from feature_repo.packed.rows import Rows
-from feature_repo.transforms import History, UserRow
+from feature_repo.transforms import I64, History, UserRow
 
 NUMBERS, TIMES, KEYS = (
     tuple(f.name for f in block) for block in (schema.USER_NUMBERS, schema.USER_TIMES, schema.USER_KEYS)
@@ -26,8 +25,11 @@ LISTS = tuple(
 )
 """Features of a user's history and their types: all levels of one array, then of the next."""
 LEVELS, ARRAYS = len(schema.LEVELS), len(schema.AFFINITY)
-WIDTHS = tuple(np.dtype(dtype).itemsize for _, dtype in LISTS)
-STARTS = tuple((at, LISTS[at][1]) for at in range(0, len(LISTS), LEVELS))
+WORDS = 10
+"""Words of four bytes of an entry of the history."""
+# Numbers and not these in compiled code: it is kept on disk for as long as this file is the same.
+if (LEVELS, ARRAYS, [np.dtype(dtype).itemsize for _, dtype in LISTS[::LEVELS]]) != (3, 7, [8] * 3 + [4] * 4):
+    raise AssertionError("server.users reads another history than the schema names")
 
 UNKNOWN = UserRow.unknown()
 EMPTY = UNKNOWN.history
@@ -126,14 +128,13 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
-    """Places of the history's lists among a record's variable values, in the order of LISTS.
+    """Places of the history's lists among a record's variable values, int64 (ARRAYS · LEVELS,), in the order of LISTS.
 
-    first: where the variable values begin. ends: format and offset of their ends.
+    first: where the variable values begin. ends_at: where their ends do. Both count words of four bytes.
     """
 
-    places: tuple[int, ...]
+    places: I64
     first: int
-    ends: struct.Struct
     ends_at: int
 
     @classmethod
@@ -146,20 +147,48 @@ class _Lists:
             if i is None or not layout.columns[i].packed or layout.columns[i].kind != kinds[dtype]:
                 return None
             places.append(layout.variable.index(i))
-        ends = struct.Struct(f"<{len(layout.variable)}I")
-        return cls(tuple(places), layout.body.size, ends, layout.ends_at)
+        if len(places) != len(layout.variable):
+            return None  # values of any length may lie between, and lists not at whole words
+        return cls(np.array(places, np.int64), layout.body.size // 4, layout.ends_at // 4)
 
     def history(self, record: bytes) -> History | None:
         """The user's history; None where lists of one level differ in length."""
-        first = self.first
-        ends = (first, *(first + end for end in self.ends.unpack_from(record, self.ends_at)))
-        values = [record[ends[place] : ends[place + 1]] for place in self.places]
-        sizes = list(map(len, values))
-        if sizes != [size * width // WIDTHS[0] for width, size in zip(WIDTHS, sizes[:LEVELS] * ARRAYS, strict=True)]:
+        ends, words = _lists(np.frombuffer(record, np.uint32, len(record) // 4), self.places, self.first, self.ends_at)
+        if not len(ends):
             return None
-        bounds = np.array([0, *accumulate(size // WIDTHS[0] for size in sizes[:LEVELS])], np.int64)
-        arrays = (np.frombuffer(b"".join(values[at : at + LEVELS]), dtype) for at, dtype in STARTS)
-        return History(bounds, *arrays)  # type: ignore[arg-type]
+        m, longs, floats = len(words) // WORDS, words.view(np.int64), words.view(np.float32)
+        return History(
+            ends, longs[:m], longs[m : 2 * m], longs[2 * m : 3 * m],
+            floats[6 * m : 7 * m], floats[7 * m : 8 * m], floats[8 * m : 9 * m], floats[9 * m :],
+        )  # fmt: skip
+
+
+@numba.njit(
+    numba.types.Tuple((numba.types.int64[::1], numba.types.uint32[::1]))(  # type: ignore[no-untyped-call]
+        numba.types.Array(numba.types.uint32, 1, "C", readonly=True), numba.types.int64[::1],
+        numba.types.int64, numba.types.int64,
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def _lists(words: Any, places: Any, first: int, ends_at: int) -> Any:
+    """The levels' ends, int64 (LEVELS + 1,), none where lists differ in length; and the lists of a record, each array's
+    one behind the other, three of int64 and then four of float32, as words."""
+    ends: Any = np.zeros(4, np.int64)
+    for i in range(21):
+        place = places[i]
+        size = np.int64(words[ends_at + place]) - (np.int64(words[ends_at + place - 1]) if place else 0)
+        if i < 3:
+            ends[i + 1] = ends[i] + size // 8
+        if size != (ends[i % 3 + 1] - ends[i % 3]) * (8 if i < 9 else 4):
+            return np.empty(0, np.int64), np.empty(0, np.uint32)
+    out, at = np.empty(10 * ends[3], np.uint32), np.int64(0)
+    for i in range(21):
+        place = places[i]
+        start = first + (np.int64(words[ends_at + place - 1]) // 4 if place else 0)
+        end = first + np.int64(words[ends_at + place]) // 4
+        out[at : at + end - start] = words[start:end]
+        at += end - start
+    return ends, out
 
 
 def _run(layout: Layout, names: tuple[str, ...], kind: str, width: int) -> int | None:

@@ -74,7 +74,7 @@ def export_bundle(
     try:
         staged.mkdir(parents=True)
         onnx.save(graph, staged / bundle.MODEL)
-        for tower, name in zip(towers, (bundle.ITEM_TOWER, bundle.PAIR_TOWER), strict=False):
+        for tower, name in zip(towers, bundle.TOWERS, strict=False):
             onnx.save(tower, staged / name)
         answers: dict[str, Any] = golden(trained.encoding, session, test)
         np.savez(staged / bundle.GOLDEN, **answers)
@@ -128,10 +128,11 @@ def parity(
 
 
 def by_towers(towers: Sequence[ort.InferenceSession], block: Block) -> npt.NDArray[np.float32]:
-    """Probabilities (n,) of a block's rows by the item's graph and the pair's."""
-    item, pair = towers
-    of_item, of_pair = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
-    (share,) = item.run(["share"], of_item)
+    """Probabilities (n,) of a block's rows by the graphs of the item, the user and the pair."""
+    item, user, pair = towers
+    of_item, of_user, of_pair = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
+    (of_items,), (of_users, of_levels) = item.run(["share"], of_item), user.run(["user_share", "level_shares"], of_user)
+    share = of_items + of_users + of_levels.sum(axis=0)
     (probability,) = pair.run(["probability"], {**of_pair, "share": share})
     found: npt.NDArray[np.float32] = probability
     return found

@@ -1,12 +1,14 @@
-"""The ranking model as two graphs, for a server that scores many items for one user.
+"""The ranking model as three graphs, for a server that scores many items for one user.
 
-The first layer is linear in its columns: W·x = W_user·x_user + W_item·x_item + W_pair·x_pair. What depends on the item
-alone can be computed once an item, what depends on the user alone once a request; only the pair's columns remain for
-every candidate. The two graphs give the answers of the whole one, up to the rounding of float32.
+The first layer is linear in its columns: W·x = W_user·x_user + W_item·x_item + Σ W_level·x_level + W_age·x_age. What
+depends on the item alone can be computed once an item; what depends on the user, or on the user and an entry of the
+user's history, once a request. Only two columns, of the item and the time, remain for every candidate. The graphs give
+the answers of the whole one, up to the rounding of float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +19,16 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from feature_repo.schema import OF_ITEM, OF_PAIR, OF_USER, Part
+from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER, Part
 from training.calibration import Calibration
 from training.encoding import CLIP, UNSEEN, Encoding, Vocabulary
 from training.graph import IR_VERSION, ML_OPSET, OPSET, salted
 from training.model import EMBEDDING, score_weights
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+LARGEST = 88.0
+"""An exponent whose power of e float32 still holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +40,48 @@ class Dense:
 
 
 def to_towers(scorer: keras.Model, calibration: Calibration, encoding: Encoding) -> tuple[onnx.ModelProto, ...]:
-    """The item's graph and the pair's, of a model whose columns are `feature_repo.schema`'s.
+    """The graphs of the item, of the user and of the pair, of a model whose columns are `feature_repo.schema`'s.
 
-    Item's: `item_numeric` float32 (N, 17) and `item_categorical` int64 (N, 5) to `share` (N, hidden). Pair's:
-    `user_numeric` (U, 23: the user's numbers, then those of the time), `user_categorical` (U, 7), `owner` int64 (N,)
-    (which user each row is of), `pair` (N, 38) and `share` (N, hidden) to `probability` (N,) and `logit` (N,).
+    Item's: `item_numeric` float32 (N, 17) and `item_categorical` int64 (N, 5) to `share` (N, hidden). User's:
+    `user_numeric` (U, 26: the user's numbers, those of the time, those of both) and `user_categorical` (U, 7) to
+    `user_share` (U, hidden), and `affinities` (3, 13, E: see `feature_repo.transforms.Affinities`) to `level_shares`
+    (3, E, hidden). Pair's: `share` (N, hidden), the sum of the others', and `ages` (2, N) to `probability` (N,) and
+    `logit` (N,).
     """
-    hidden, embedding = dense(scorer, "hidden"), dense(scorer, EMBEDDING)
+    hidden = dense(scorer, "hidden")
+    width = hidden.kernel.shape[1]
     (embeddings,) = scorer.get_layer("categories").get_weights()
-    first = _Builder(encoding, hidden.kernel, embeddings)
-    first.output(first.share("item", OF_ITEM), "share", ["N", hidden.kernel.shape[1]])
-    second = _Builder(encoding, hidden.kernel, embeddings)
-    of_users = second.add("Add", second.share("user", OF_USER, rows="U"), second.constant("bias", hidden.bias))
-    of_user = second.add("Gather", of_users, second.input("owner", TensorProto.INT64, ["N"]), axis=0)
-    together = second.add("Add", second.share("", OF_PAIR, name="pair", onto=of_user), "share")
-    second.input("share", TensorProto.FLOAT, ["N", hidden.kernel.shape[1]])
-    inner = second.add("Relu", second.dense("embedding", second.add("Relu", together), embedding))
-    kernel, bias = score_weights(scorer)
-    last = Dense(
-        (kernel * calibration.slope).astype(np.float32)[:, None],
-        np.array([bias * calibration.slope + calibration.intercept], np.float32),
+    item, user, pair = (_Builder(encoding, hidden.kernel, embeddings) for _ in range(3))
+    item.output(item.share("item", OF_ITEM), "share", ["N", width])
+    user.output(
+        user.share("user", OF_USER, rows="U", onto=user.constant("bias", hidden.bias)), "user_share", ["U", width]
     )
-    z = second.dense("score", inner, last)
-    if len(calibration.knots):
-        over = second.add("Relu", second.add("Sub", z, second.constant("knots", calibration.knots[None])))
-        bent = second.add("MatMul", over, second.constant("bends", calibration.bends[:, None]))
-        z = second.add("Add", z, bent)
-    logit = second.add("Reshape", z, second.constant("flat", np.array([-1]), np.int64), output="logit")
-    second.output(logit, "logit", ["N"])
-    second.output(second.add("Sigmoid", logit, output="probability"), "probability", ["N"])
-    return first.model("item"), second.model("pair")
+    user.output(user.level_shares("affinities", OF_LEVELS), "level_shares", [len(OF_LEVELS), "E", width])
+    together = pair.share_of_columns("ages", OF_AGE, pair.input("share", TensorProto.FLOAT, ["N", width]))
+    inner = pair.add("Relu", pair.dense(EMBEDDING, pair.add("Relu", together), dense(scorer, EMBEDDING)))
+    logit = pair.logit(inner, *score_weights(scorer), calibration)
+    pair.output(logit, "logit", ["N"])
+    pair.output(pair.add("Sigmoid", logit, output="probability"), "probability", ["N"])
+    return item.model("item"), user.model("user"), pair.model("pair")
 
 
-def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows of the whole model's input, (N, 78) and (N, 12), as those of the two graphs; the second lacks `share`."""
-    of_item = {"item_numeric": numeric[:, OF_ITEM.numeric], "item_categorical": categorical[:, OF_ITEM.categorical]}
-    of_pair = {
-        "user_numeric": numeric[:, OF_USER.numeric],
-        "user_categorical": categorical[:, OF_USER.categorical],
-        "owner": np.arange(len(numeric)),
-        "pair": numeric[:, OF_PAIR.numeric],
-    }
-    return of_item, of_pair
+def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[str, Any], ...]:
+    """Rows of the whole model's input, (N, 78) and (N, 12), as those of the three graphs; the last lacks `share`.
+
+    Each row is a user's, and has an affinity of its own at each level.
+    """
+    affinities = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
+    for level, part in enumerate(OF_LEVELS):
+        affinities[level, : len(part.numeric)] = numeric[:, part.numeric].T
+    return (
+        {"item_numeric": numeric[:, OF_ITEM.numeric], "item_categorical": categorical[:, OF_ITEM.categorical]},
+        {
+            "user_numeric": numeric[:, OF_USER.numeric],
+            "user_categorical": categorical[:, OF_USER.categorical],
+            "affinities": affinities,
+        },
+        {"ages": np.ascontiguousarray(numeric[:, OF_AGE.numeric].T)},
+    )
 
 
 def dense(scorer: keras.Model, name: str) -> Dense:
@@ -126,42 +131,101 @@ class _Builder:
         kernel, bias = self.constant(f"{name}_kernel", layer.kernel), self.constant(f"{name}_bias", layer.bias)
         return self.add("Gemm", x, kernel, bias)
 
-    def share(self, prefix: str, part: Part, name: str = "", rows: str = "N", onto: str = "") -> str:
-        """The part's share of the first layer, (rows, hidden); `onto`: what it is added to, of the same shape."""
-        name = name or f"{prefix}_numeric"
-        columns = [self._normalized(self.input(name, TensorProto.FLOAT, [rows, len(part.numeric)]), part)]
-        missing = [int(j) for j in self._encoding.normalization.indicators if j in part.numeric]
-        weights = [*part.numeric, *self._of_indicators(missing)]
-        if missing:
-            index = self.constant(f"{name}_indicators", [part.numeric.index(j) for j in missing], np.int64)
-            gathered = self.add("Gather", f"{name}_missing", index, axis=1)
-            columns.append(self.add("Cast", gathered, to=TensorProto.FLOAT))
+    def share(self, prefix: str, part: Part, rows: str = "N", onto: str = "") -> str:
+        """The part's share of the first layer, (rows, hidden); `onto`: what it is added to."""
+        name = f"{prefix}_numeric"
+        x = self.input(name, TensorProto.FLOAT, [rows, len(part.numeric)])
+        z, missing, scale = self._normalized(x, [part], [1, len(part.numeric)])
+        columns, kernels = [z, missing], [self._of_numbers(part, scale[0]), self._of_indicators(part)]
         if part.categorical:
             columns.append(self._embedded(f"{prefix}_categorical", part.categorical, rows))
-            weights += self._of_categories(part.categorical)
-        x = self.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
-        kernel = self.constant(f"{name}_kernel", self._kernel[weights])
-        return self.add("Gemm", x, kernel, onto) if onto else self.add("MatMul", x, kernel)
+            kernels.append(self._of_categories(part.categorical))
+        kernel = self.constant(f"{name}_kernel", np.concatenate(kernels))
+        together = self.add("Concat", *columns, axis=1)
+        return self.add("Gemm", together, kernel, onto) if onto else self.add("MatMul", together, kernel)
 
-    def _normalized(self, x: str, part: Part) -> str:
-        """`Normalization.apply` of the part's columns; tells apart what is missing as `<x>_missing`."""
-        n, at = self._encoding.normalization, list(part.numeric)
-        missing = self.add("IsNaN", x, output=f"{x}_missing")
-        one = self.constant("one", 1)
-        shifted = self.add("Sub", x, self.constant(f"{x}_start", n.start[None, at]))
-        y = self.add(
-            "Log", self.add("Max", self.add("Mul", shifted, self.constant(f"{x}_rate", n.rate[None, at])), one)
-        )
-        if n.mirror[at].any():
-            mirrored = self.add("Sub", self.constant(f"{x}_back", -n.start[None, at]), x)
-            scaled = self.add("Mul", mirrored, self.constant(f"{x}_mirror", n.mirror[None, at]))
-            y = self.add("Sub", y, self.add("Log", self.add("Max", scaled, one)))
-        std = n.std.astype(np.float64)
-        scale, shift = (1 / std)[None, at], (-n.mean / std)[None, at]
-        z = self.add("Mul", y, self.constant(f"{x}_scale", scale))
-        z = self.add("Add", z, self.constant(f"{x}_shift", shift))
-        z = self.add("Clip", z, self.constant("low", -CLIP), self.constant("high", CLIP))
-        return self.add("Where", missing, self.constant("zero", 0), z)
+    def share_of_columns(self, name: str, part: Part, onto: str) -> str:
+        """As `share`, of numbers that lie column by column, (columns, N): a few columns are normalized faster so."""
+        x = self.input(name, TensorProto.FLOAT, [len(part.numeric), "N"])
+        z, missing, scale = self._normalized(x, [part], [len(part.numeric), 1])
+        kernel = np.concatenate([self._of_numbers(part, scale[0]), self._of_indicators(part)])
+        both = self.add("Concat", z, missing, axis=0)
+        return self.add("Gemm", both, self.constant(f"{name}_kernel", kernel), onto, transA=1)
+
+    def level_shares(self, name: str, parts: Sequence[Part]) -> str:
+        """The shares of rows of each part, (parts, rows, hidden), of rows as wide as the widest part."""
+        width = max(len(part.numeric) for part in parts)
+        x = self.input(name, TensorProto.FLOAT, [len(parts), width, "E"])
+        z, missing, scale = self._normalized(x, parts, [len(parts), width, 1])
+        kernel = np.zeros((len(parts), 2 * width, self._kernel.shape[1]), np.float32)
+        for i, part in enumerate(parts):
+            kernel[i, : len(part.numeric)] = self._of_numbers(part, scale[i])
+            kernel[i, width : width + len(part.numeric)] = self._of_indicators(part)
+        both = self.add("Transpose", self.add("Concat", z, missing, axis=1), perm=[0, 2, 1])
+        return self.add("MatMul", both, self.constant(f"{name}_kernel", kernel))
+
+    def logit(self, x: str, kernel: npt.NDArray[Any], bias: float, calibration: Calibration) -> str:
+        """Calibrated log-odds (N,) of the embedding (N, 64).
+
+        Logits lie side by side, (1, N): ONNX Runtime multiplies one row by many columns faster than many rows by one.
+        """
+        weights = self.constant("score_kernel", (kernel * calibration.slope).astype(np.float32)[None])
+        shift = self.constant("score_bias", [[bias * calibration.slope + calibration.intercept]])
+        z = self.add("Gemm", weights, x, shift, transB=1)
+        if len(calibration.knots):
+            over = self.add("Relu", self.add("Sub", z, self.constant("knots", calibration.knots[:, None])))
+            z = self.add("Add", z, self.add("MatMul", self.constant("bends", calibration.bends[None]), over))
+        return self.add("Reshape", z, self.constant("flat", [-1], np.int64), output="logit")
+
+    def _normalized(self, x: str, parts: Sequence[Part], shape: Sequence[int]) -> tuple[str, str, list[F64]]:
+        """`Normalization.apply` of the parts' columns but for its last step, and 1.0 where a value is missing.
+
+        shape: of the constants, (…, columns), a part a row, behind whose columns others may follow. The last step is a
+        factor of each column of each part: for the kernel behind.
+
+        z = clip(log(max((x − start)·rate, 1)) − mean, ±5·std) / std, and log(a) − mean = log(a·e^−mean): the clip is
+        one of what the logarithm is taken of. A mirrored column is a difference of two, and clipped behind it.
+        """
+        n = self._encoding.normalization
+        columns = [list(part.numeric) for part in parts]
+        std = [n.std[at].astype(np.float64) for at in columns]
+        missing = self.add("IsNaN", x)
+        shifted = self.add("Sub", x, self._rows(f"{x}_start", [n.start[at] for at in columns], shape))
+        mirrored = any(n.mirror[at].any() for at in columns)
+        y = (self._signed if mirrored else self._logarithm)(x, shifted, columns, shape)
+        z = self.add("Where", missing, self.constant("zero", 0), y)
+        return z, self.add("Cast", missing, to=TensorProto.FLOAT), [1 / s for s in std]
+
+    def _logarithm(self, x: str, shifted: str, columns: Sequence[list[int]], shape: Sequence[int]) -> str:
+        """log(clip((x − start)·rate·e^−mean)), of what x − start is already."""
+        n = self._encoding.normalization
+        rate, low, high = [], [], []
+        for at in columns:
+            mean, limit = n.mean[at].astype(np.float64), CLIP * n.std[at].astype(np.float64)
+            rate.append(n.rate[at] * np.exp(-mean))
+            low.append(np.exp(np.maximum(-mean, -limit)))
+            high.append(np.exp(np.minimum(limit, LARGEST)))
+        a = self.add("Mul", shifted, self._rows(f"{x}_rate", rate, shape))
+        a = self.add("Max", a, self._rows(f"{x}_low", low, shape))
+        return self.add("Log", self.add("Min", a, self._rows(f"{x}_high", high, shape)))
+
+    def _signed(self, x: str, shifted: str, columns: Sequence[list[int]], shape: Sequence[int]) -> str:
+        """As `_logarithm`, where a column has values on both sides of zero."""
+        n, one = self._encoding.normalization, self.constant("one", 1)
+        a = self.add("Mul", shifted, self._rows(f"{x}_rate", [n.rate[at] for at in columns], shape))
+        other = self.add("Sub", self._rows(f"{x}_back", [-n.start[at] for at in columns], shape), x)
+        b = self.add("Mul", other, self._rows(f"{x}_mirror", [n.mirror[at] for at in columns], shape))
+        y = self.add("Sub", self.add("Log", self.add("Max", a, one)), self.add("Log", self.add("Max", b, one)))
+        y = self.add("Sub", y, self._rows(f"{x}_mean", [n.mean[at] for at in columns], shape))
+        y = self.add("Max", y, self._rows(f"{x}_low", [-CLIP * n.std[at] for at in columns], shape))
+        return self.add("Min", y, self._rows(f"{x}_high", [CLIP * n.std[at] for at in columns], shape))
+
+    def _rows(self, name: str, rows: Sequence[npt.NDArray[Any]], shape: Sequence[int]) -> str:
+        """A constant of this shape with a row a part, of ones behind it."""
+        values = np.ones((len(rows), math.prod(shape) // len(rows)), np.float32)
+        for row, some in zip(values, rows, strict=True):
+            row[: len(some)] = some
+        return self.constant(name, values.reshape(shape))
 
     def _embedded(self, name: str, columns: tuple[int, ...], rows: str) -> str:
         """The embeddings of the columns' categories side by side."""
@@ -182,16 +246,25 @@ class _Builder:
         flat = self.constant(f"{name}_shape", [-1, len(columns) * self._embeddings.shape[1]], np.int64)
         return self.add("Reshape", self.add("Gather", embeddings, place, axis=0), flat)
 
-    def _of_indicators(self, columns: Sequence[int]) -> list[int]:
-        """Rows of the kernel that belong to the missing indicators of these numeric columns."""
-        start, indicators = len(self._encoding.columns.numeric), self._encoding.normalization.indicators.tolist()
-        return [start + indicators.index(j) for j in columns]
+    def _of_numbers(self, part: Part, scale: F64) -> F32:
+        """Rows of the kernel that belong to the part's numeric columns, each times a factor."""
+        return (self._kernel[list(part.numeric)] * scale[:, None]).astype(np.float32)
 
-    def _of_categories(self, columns: Sequence[int]) -> list[int]:
+    def _of_indicators(self, part: Part) -> F32:
+        """Rows of the kernel that belong to the missing indicators of the part's columns; zero where one has none."""
+        start, indicators = len(self._encoding.columns.numeric), self._encoding.normalization.indicators.tolist()
+        rows = np.zeros((len(part.numeric), self._kernel.shape[1]), np.float32)
+        for i, column in enumerate(part.numeric):
+            if column in indicators:
+                rows[i] = self._kernel[start + indicators.index(column)]
+        return rows
+
+    def _of_categories(self, columns: Sequence[int]) -> F32:
         """Rows of the kernel that belong to the embeddings of these categorical columns."""
         start = len(self._encoding.columns.numeric) + len(self._encoding.normalization.indicators)
         width = self._embeddings.shape[1]
-        return [row for j in columns for row in range(start + j * width, start + (j + 1) * width)]
+        rows: F32 = self._kernel[[row for j in columns for row in range(start + j * width, start + (j + 1) * width)]]
+        return rows
 
     def model(self, name: str) -> onnx.ModelProto:
         """The graph, checked."""

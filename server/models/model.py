@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from feature_repo import schema
-from feature_repo.transforms import ModelInput, assemble
+from feature_repo.transforms import ModelInput, assemble, pair_features_of
 from server.items import Found
 from server.onnx_file import refuse_external_data
 from server.towers import Asked, Towers
@@ -21,11 +21,13 @@ from shoprank.errors import BundleError
 F32 = npt.NDArray[np.float32]
 GOLDEN_TOLERANCE = 1e-4
 OUTPUTS = ["probability", "logit"]
+FEW = 20
+"""Items that one run of the whole graph takes no longer for than two runs of the towers'."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A loaded bundle, equal to itself alone. towers: the same model in two parts, where the bundle has them."""
+    """A loaded bundle, equal to itself alone. towers: the same model in parts, where the bundle has them."""
 
     manifest: bundle.Manifest
     session: ort.InferenceSession
@@ -38,14 +40,14 @@ class Model:
 
     def score(self, asked: Asked) -> tuple[F32, F32]:
         """Calibrated probabilities and log-odds, float32 (n,) each, of one user's items."""
-        if self.towers is not None:
+        if self.towers is not None and len(asked.items) > FEW:
             return self.towers.score(asked)
         return self.run(assembled(asked))
 
     def prepare(self, items: Found) -> None:
         """Compute what depends on these items alone, so that no request has to."""
         if self.towers is not None and len(items):
-            self.towers.shares(items.shelf, items.positions)
+            self.towers.shares.prepare(items)
 
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
         """As `score`, of several users' items one behind the other, in one run."""
@@ -59,7 +61,9 @@ class Model:
 
 def assembled(asked: Asked) -> ModelInput:
     """The whole model's input of one user's items."""
-    return assemble(asked.user, asked.items.shelf.rows.take(asked.items.positions), asked.time)
+    shelf, positions = asked.items.shelf, asked.items.positions
+    pair = pair_features_of(asked.user, shelf.facts, positions, asked.time)
+    return assemble(asked.user, shelf.rows.take(positions), asked.time, pair)
 
 
 def load(directory: Path, threads: int = 1) -> Model:
@@ -72,11 +76,8 @@ def load(directory: Path, threads: int = 1) -> Model:
         raise BundleError(f"{directory}: a model of kind {manifest.kind}; this server serves kind ranking")
     check_schema(directory, manifest)
     towers = None
-    if bundle.PAIR_TOWER in manifest.files:
-        towers = Towers(
-            open_graph(directory / bundle.ITEM_TOWER, manifest, threads),
-            open_graph(directory / bundle.PAIR_TOWER, manifest, threads),
-        )
+    if all(name in manifest.files for name in bundle.TOWERS):
+        towers = Towers(*(open_graph(directory / name, manifest, threads) for name in bundle.TOWERS))
     model = Model(manifest, open_graph(directory / bundle.MODEL, manifest, threads), towers)
     check_golden(directory, model)
     return model

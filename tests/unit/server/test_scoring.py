@@ -43,3 +43,9 @@ def test_softmax_is_the_formula() -> None:
 def test_the_best_are_the_head_of_the_stable_order(z: npt.NDArray[np.float32], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(z)))
     np.testing.assert_array_equal(best(z, k), np.argsort(-z, kind="stable")[:k])
+
+
+def test_zeros_are_equal_and_no_number_comes_last() -> None:
+    z = np.array([np.nan, -0.0, np.inf, 0.0, -np.inf, 1.0, -0.0], np.float32)
+    assert best(z, 7).tolist() == [2, 5, 1, 3, 6, 4, 0]
+    assert best(z, 3).tolist() == [2, 5, 1]

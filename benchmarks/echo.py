@@ -27,6 +27,8 @@ METHOD = "/benchmarks.Echo/Echo"
 SERVICE, NAME = METHOD[1:].split("/")
 REPLY = b"y" * 2_000
 HELD_SECONDS, RELEASED_SECONDS = 0.25e-3, 0.08e-3
+OWN = "own polling"
+"""In the name of a transport: connections are watched by the threads that answer, not by the core's own."""
 Handler = Callable[[bytes], bytes]
 Option = tuple[str, int]
 
@@ -119,6 +121,9 @@ TRANSPORTS: dict[str, Callable[[Handler, int], None]] = {
     "1 thread behind the gate": partial(threads, count=1, gate=True),
     "2 threads behind the gate": partial(threads, count=2, gate=True),
     "4 threads behind the gate": partial(threads, count=4, gate=True),
+    f"2 threads, {OWN}": partial(threads, count=2),
+    f"1 thread behind the gate, {OWN}": partial(threads, count=1, gate=True),
+    f"2 threads behind the gate, {OWN}": partial(threads, count=2, gate=True),
     "asyncio": partial(coroutines, loop="asyncio"),
     "uvloop": partial(coroutines, loop="uvloop"),
 }

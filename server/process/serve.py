@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -30,6 +31,7 @@ def _alone(settings: Settings, ready: Callable[[str, str], None]) -> None:
 
     told_to_stop = threading.Event()
     running = start(settings)
+    gc.freeze()  # what was imported and loaded stays: no collection needs to go through it while calls wait
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told_to_stop.set())
     ready(running.description(), running.address)

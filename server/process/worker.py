@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ def serve(lifeline: Lifeline, assignment: Assignment) -> None:
     except ShoprankError as error:
         lifeline.say(Failed(error))
         sys.exit(1)
+    gc.freeze()  # as in `serve`
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: told_to_stop.set())
     settings = assignment.settings

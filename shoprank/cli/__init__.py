@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from shoprank.errors import ShoprankError, UserError
@@ -9,6 +10,9 @@ from shoprank.errors import ShoprankError, UserError
 
 def main() -> None:
     """Run the command line. Exit code 2 for a user's mistake, 1 for a failure."""
+    # A server's core then watches its connections on the threads that answer, without a hand-over from threads of its
+    # own (docs/decisions/0015-transport.md). gRPC reads this as it is imported.
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
     try:
         from shoprank.cli.app import app
     except ModuleNotFoundError as missing:

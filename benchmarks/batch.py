@@ -233,6 +233,11 @@ def main() -> None:
             "throughput": stream["rankings_per_second"] / calls["rankings_per_second"],
         },
     }  # fmt: skip
+    result["ratios"] = {
+        "batch_score_rows_over_onnxruntime": result["batch-score"]["ratio"]["model.onnx"],
+        "batch_rank_items_rows_over_onnxruntime": result["BatchRankItems"]["ratio"]["model.onnx"],
+        "stream_over_unary_per_core": result["StreamRankItems beside RankItems"]["per_processor_second"],
+    }
     write_json(options.out / "batch.json", result)
     for name in ("batch-score", "BatchRankItems"):
         shown = ", ".join(f"{rate:,.0f} {what}" for what, rate in result[name]["rows_per_second"].items())

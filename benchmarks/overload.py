@@ -87,6 +87,19 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
     }
 
 
+def ratios(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What the targets are about, of the way that is shipped."""
+    return {
+        name: row[key]
+        for row in results
+        if row["variant"] == "gate"
+        for name, key in (
+            ("overload_goodput_over_peak", "goodput_of_peak"),
+            ("overload_p99_over_unloaded", "accepted_p99_of_unloaded"),
+        )
+    }
+
+
 def describe(row: dict[str, Any]) -> str:
     """One line of a result."""
     return (
@@ -139,7 +152,8 @@ def main() -> None:
         print(describe(results[-1]), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
     kept = {
-        "how": HOW, "machine": machine(), "candidates": CANDIDATES, "seconds": options.seconds, "results": results
+        "how": HOW, "machine": machine(), "candidates": CANDIDATES, "seconds": options.seconds, "results": results,
+        "ratios": ratios(results),
     }  # fmt: skip
     write_json(options.out / "overload.json", kept)
     plot(results, options.out / "overload.png")

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/benchmarks.md anew from the JSON files of benchmarks/results.
+"""Writes the tables of docs/benchmarks.md and of two decisions anew from the JSON files of benchmarks/results.
 
 Run as `python -m benchmarks.report`. A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what was not measured
 is left out of it.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import targets
 
-PAGE = Path("docs/benchmarks.md")
+BENCHMARKS, TRANSPORT, SHEDDING = (
+    Path("docs/benchmarks.md"), Path("docs/decisions/0015-transport.md"), Path("docs/decisions/0017-shedding.md")
+)  # fmt: skip
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -83,34 +85,63 @@ def peers(result: dict[str, Any]) -> str:
     return table(["server", "median, ms", "p99, ms", "requests/s", "shoprank over LMDB does × as many"], rows)
 
 
-TABLES = {
+def transport(result: list[dict[str, Any]]) -> str:
+    """Every way to serve with one process, doing nothing and working."""
+    alone = {(row["transport"], row["handler"]): row for row in result if row["processes"] == 1}
+    rows = []
+    for name in dict.fromkeys(name for name, _ in alone):
+        of = [alone[name, handler] for handler in ("empty", "working")]
+        rows.append([name, *(f"{f['median_ms']:.2f}" for f in of), *(f"{f['calls_per_second']:,.0f}" for f in of)])
+    return table(["way to serve", "empty: median, ms", "working: ms", "empty: calls/s", "working: calls/s"], rows)
+
+
+def overload(result: dict[str, Any]) -> str:
+    """Every way to shed, asked for twice what it can."""
+    rows = [
+        [f["variant"], f"{f['peak_per_second']:,.0f}", f"{f['goodput_per_second']:,.0f}", f"{f['goodput_of_peak']:.0%}",
+         f"{f['unloaded_p99_ms']:.1f}", f"{f['accepted_p99_ms']:,.1f}", f"{f['accepted_p99_of_unloaded']:,.1f}",
+         f"{f['wrong']:,} of {f['checked']:,}", f"{f['memory_before_mb']:.0f} → {f['memory_after_mb']:.0f}"]
+        for f in result["results"]
+    ]  # fmt: skip
+    header = ["way to shed", "peak, /s", "goodput, /s", "of the peak", "unloaded p99, ms", "answered p99, ms", "×"]
+    return table([*header, "wrong", "memory, MB"], rows)
+
+
+TABLES: dict[str, list[tuple[str, Callable[[Any], str]]]] = {
     "serving": [("serving", serving), ("generators", generators)],
     "open_loop": [("open-loop", open_loop)],
     "workers": [("workers", workers)],
     "peers": [("peers", peers)],
+    "transport": [("transport", transport)],
+    "overload": [("overload", overload)],
 }
+PLACES = {BENCHMARKS: ("serving", "generators", "open-loop", "workers", "peers", "overload", "targets"),
+          TRANSPORT: ("transport",), SHEDDING: ("overload",)}  # fmt: skip
+"""The tables that each page has."""
 
 
-def write_tables(page: str, results: Path) -> str:
+def write_tables(page: str, results: Path, places: Sequence[str] = PLACES[BENCHMARKS]) -> str:
     """The page with every table of a result that is there written anew. Raises SystemExit where a place is missing."""
     found = {name: json.loads(p.read_text()) for name in TABLES if (p := results / f"{name}.json").is_file()}
     tables = {name: make(found[file]) for file in found for name, make in TABLES[file]}
     tables["targets"] = table(["target", "bound", "measured", ""], targets.lines(targets.measured(results)))
-    for name, text in tables.items():
+    for name in places:
         place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)  # type: ignore[misc]
+        text = f"{tables[name]}\n" if name in tables else ""
+        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}{match[2]}", page)  # type: ignore[misc]
         if count != 1:
-            raise SystemExit(f"report: {PAGE} has {count} places for {name}")
+            raise SystemExit(f"report: the page has {count} places for {name}")
     return page
 
 
 def main() -> None:
-    """Write the page anew."""
+    """Write the pages anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
-    PAGE.write_text(write_tables(PAGE.read_text(), options.results))
-    print(f"report: {PAGE}")
+    for page, places in PLACES.items():
+        page.write_text(write_tables(page.read_text(), options.results, places))
+        print(f"report: {page}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FILES = ("serving", "open_loop", "workers", "peers")
+FILES = ("serving", "open_loop", "workers", "peers", "batch", "overload")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ TARGETS = (
     Target("rank_100_lmdb_throughput_over_feast_server", ">", 1, "100 candidates: over Feast's feature server"),
     Target("rank_100_lmdb_throughput_over_mlserver", ">", 1, "100 candidates: over Feast's SDK and MLServer"),
     Target("rank_100_lmdb_throughput_over_tensorflow", ">", 1, "100 candidates: over TensorFlow on the packed store"),
+    Target("batch_score_rows_over_onnxruntime", ">=", 0.6, "batch-score: rows/s over a raw loop of model.onnx"),
+    Target("batch_rank_items_rows_over_onnxruntime", ">=", 0.6, "BatchRankItems: rows/s over a raw loop of model.onnx"),
+    Target("stream_over_unary_per_core", ">=", 2, "StreamRankItems: rankings a processor second over RankItems"),
+    Target("overload_goodput_over_peak", ">=", 0.9, "asked for twice the most: answered, over the most"),
+    Target("overload_p99_over_unloaded", "<=", 5, "asked for twice the most: p99 of what is answered, over unloaded"),
 )
 
 

@@ -34,9 +34,10 @@ def test_ratios_of_all_result_files_are_read(tmp_path: Path) -> None:
     assert verdicts.count("missed") == 1
 
 
-def test_the_tables_of_the_page_are_those_of_the_results() -> None:
-    page = (ROOT / report.PAGE).read_text()
-    assert report.write_tables(page, RESULTS) == page
+@pytest.mark.parametrize("page", report.PLACES)
+def test_the_tables_of_a_page_are_those_of_the_results(page: Path) -> None:
+    text = (ROOT / page).read_text()
+    assert report.write_tables(text, RESULTS, report.PLACES[page]) == text
 
 
 def test_a_page_without_a_place_for_a_table_is_refused() -> None:

@@ -66,11 +66,19 @@ def open_loop(result: dict[str, Any]) -> str:
 def workers(result: dict[str, Any]) -> str:
     """One worker and two."""
     rows = [
-        [count, name, *(f"{f['requests_per_second'][w]:,.0f}" for w in ("1", "2")), f"{f['scaling']:.2f}"]
+        [
+            count,
+            name,
+            *(f"{f['requests_per_second'][w]:,.0f}" for w in ("1", "2")),
+            f"{f['shared']:.2f}",
+            *(f"{f['with_cores_of_their_own'][w]:,.0f}" for w in ("1", "2")),
+            f"{f['scaling']:.2f}",
+        ]
         for count, by_name in result["results"].items()
         for name, f in by_name.items()
     ]
-    return table(["candidates", "server", "requests/s, one worker", "two", "×"], rows)
+    header = ["candidates", "server", "requests/s, one worker", "two", "×", "with cores of their own: one", "two", "×"]
+    return table(header, rows)
 
 
 def peers(result: dict[str, Any]) -> str:

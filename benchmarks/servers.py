@@ -58,7 +58,9 @@ def process(
 
 
 @contextmanager
-def ours(shop: Shop, cores: Collection[int], workers: int = 1) -> Iterator[str]:
+def ours(
+    shop: Shop, cores: Collection[int], workers: int = 1, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """`shoprank serve` at the time of the snapshot; its address."""
     command = ["-m", "shoprank", "serve", "--port", "0", "--clock", "snapshot", "--data", str(shop.data)]
     command += ["--model-repository", str(shop.model_repository)]
@@ -66,7 +68,7 @@ def ours(shop: Shop, cores: Collection[int], workers: int = 1) -> Iterator[str]:
         command += ["--redis", shop.redis]
     if workers > 1:
         command += ["--workers", str(workers)]
-    with process(command, cores) as address:
+    with process(command, cores, environment) as address:
         yield address
 
 

@@ -1,8 +1,9 @@
 """What a second worker process brings, beside what it brings the empty handler.
 
 Run as `python -m benchmarks.workers`; writes benchmarks/results/workers.json. One worker has the first core and h2load
-another; two workers have two cores. On a machine of two, h2load shares these: it takes little, and what it takes counts
-against the workers.
+another; two workers have two cores. On a machine of two, h2load shares these, and what it takes the workers lack. So
+two ratios are kept: of requests a second, and of what the workers would answer in a second with cores of their own,
+which is workers / (their processor seconds a request).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks import servers
 from benchmarks.cores import generator_cores, machine, server_cores
@@ -28,34 +30,57 @@ ROUNDS = 10
 SECONDS = 1.0
 HOW = (
     f"h2load, {CONNECTIONS} connections a worker with a call open on each, {BODIES} bodies; one worker on the first "
-    "core, two on the first two, which h2load shares where there are no others. scaling is the median of the rounds' "
-    "ratios."
+    "core, two on the first two, which h2load shares where there are no others. shared: ratio of requests a second. "
+    "scaling: of what the workers would answer with cores of their own, by the processor time they took. Both are "
+    "medians of the rounds' ratios. Workers of shoprank let 64 calls wait, for connections spread unevenly."
 )
+WAITING = {"SHOPRANK_LIMITS__BURST": "64", "SHOPRANK_LIMITS__QUEUE": "64", "SHOPRANK_LIMITS__PENDING": "64"}
 
 
 def measure(addresses: dict[str, dict[int, str]], load: Load, rounds: int) -> dict[str, Any]:
-    """Requests a second of each server with one and two workers, all taking turns."""
+    """Requests a second, and what cores of their own would answer, with one and two workers, all taking turns."""
     rates: dict[str, dict[int, list[float]]] = {name: {w: [] for w in WORKERS} for name in addresses}
+    own: dict[str, dict[int, list[float]]] = {name: {w: [] for w in WORKERS} for name in addresses}
     for _ in range(rounds):
         for name, by_workers in addresses.items():
             for workers, address in by_workers.items():
                 cores = generator_cores() if workers == 1 else server_cores(workers) | generator_cores(workers)
-                rates[name][workers].append(
-                    h2load.throughput(address, load.bodies, CONNECTIONS * workers, SECONDS, cores)
-                )
+                before = processor_seconds(address)
+                rate = h2load.throughput(address, load.bodies, CONNECTIONS * workers, SECONDS, cores)
+                rates[name][workers].append(rate)
+                own[name][workers].append(workers * rate * SECONDS / (processor_seconds(address) - before))
     return {
         name: {
-            "requests_per_second": {str(w): float(np.median(some)) for w, some in by_workers.items()},
-            "scaling": float(np.median(np.array(by_workers[2]) / np.array(by_workers[1]))),
+            "requests_per_second": {str(w): float(np.median(some)) for w, some in rates[name].items()},
+            "with_cores_of_their_own": {str(w): float(np.median(some)) for w, some in own[name].items()},
+            "shared": ratio(rates[name]),
+            "scaling": ratio(own[name]),
         }
-        for name, by_workers in rates.items()
+        for name in addresses
     }
+
+
+def ratio(by_workers: dict[int, list[float]]) -> float:
+    """Two workers over one."""
+    return float(np.median(np.array(by_workers[2]) / np.array(by_workers[1])))
+
+
+def processor_seconds(address: str) -> float:
+    """Of all processes that listen there, so far."""
+    port = int(address.rpartition(":")[2])
+    listening = {
+        found.pid
+        for found in psutil.net_connections("tcp")
+        if found.status == "LISTEN" and tuple(found.laddr)[1:] == (port,)
+    }
+    times = [psutil.Process(pid).cpu_times() for pid in listening if pid is not None]
+    return float(sum(time.user + time.system for time in times))
 
 
 def run(shop: servers.Shop, rounds: int, folder: Path) -> dict[str, Any]:
     """Start all four servers, measure, and stop them."""
     with ExitStack() as stack:
-        ours = {w: stack.enter_context(servers.ours(shop, server_cores(w), w)) for w in WORKERS}
+        ours = {w: stack.enter_context(servers.ours(shop, server_cores(w), w, WAITING)) for w in WORKERS}
         loads = {n: Load.record(ours[1], DataPaths(shop.data), n, folder / str(n)) for n in CANDIDATES}
         for load in loads.values():
             check(f"{LMDB}, two workers", ours[2], load.traffic)
@@ -78,7 +103,7 @@ def describe(result: dict[str, Any]) -> str:
     """One line of a result."""
     return "; ".join(
         f"{name} {figures['requests_per_second']['1']:,.0f} and {figures['requests_per_second']['2']:,.0f} requests/s, "
-        f"{figures['scaling']:.2f}×"
+        f"{figures['shared']:.2f}×; with cores of their own {figures['scaling']:.2f}×"
         for name, figures in result.items()
     )
 

@@ -93,9 +93,9 @@ def peers(result: dict[str, Any]) -> str:
     return table(["server", "median, ms", "p99, ms", "requests/s", "shoprank over LMDB does × as many"], rows)
 
 
-def transport(result: list[dict[str, Any]]) -> str:
+def transport(result: dict[str, Any]) -> str:
     """Every way to serve with one process, doing nothing and working."""
-    alone = {(row["transport"], row["handler"]): row for row in result if row["processes"] == 1}
+    alone = {(row["transport"], row["handler"]): row for row in result["results"] if row["processes"] == 1}
     rows = []
     for name in dict.fromkeys(name for name, _ in alone):
         of = [alone[name, handler] for handler in ("empty", "working")]

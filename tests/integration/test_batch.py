@@ -41,7 +41,7 @@ def client(server: Running) -> Iterator[Client]:
 def alike(reply: pb.RankItemsResponse, expected: pb.RankItemsResponse) -> bool:
     """Whether all is equal, numbers up to the rounding of another batch size."""
     for name in ("probabilities", "purchase_probabilities", "logits"):
-        if list(getattr(reply, name)) != pytest.approx(list(getattr(expected, name)), rel=1e-6, abs=1e-6):
+        if list(getattr(reply, name)) != pytest.approx(list(getattr(expected, name)), rel=1e-5, abs=1e-5):
             return False
     rest, other = pb.RankItemsResponse(), pb.RankItemsResponse()
     for message, source in ((rest, reply), (other, expected)):

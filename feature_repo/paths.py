@@ -69,6 +69,11 @@ class DataPaths:
         return self.feast / "online"
 
     @property
+    def ranking(self) -> Path:
+        """Candidates and rows of the ranking evaluation, kept from run to run: a folder of NumPy files."""
+        return self.root / "ranking"
+
+    @property
     def evaluation(self) -> Path:
         """Evaluation results: JSON, HTML and plots."""
         return self.root / "evaluation"

@@ -14,10 +14,10 @@ F64 = npt.NDArray[np.float64]
 class Resamples:
     """How often each household is drawn in each resample, and which household each row is.
 
-    counts: float32 (resamples, households). household: int (n,), of each row; a household has a row for each week.
+    counts: float64 (resamples, households). household: int (n,), of each row; a household has a row for each week.
     """
 
-    counts: npt.NDArray[np.float32]
+    counts: F64
     household: npt.NDArray[np.intp]
 
     def means(self, values: F64) -> F64:
@@ -44,4 +44,4 @@ def resample(users: npt.NDArray[np.integer], resamples: int, seed: int) -> Resam
     names, household = np.unique(users, return_inverse=True)
     rng = np.random.default_rng(seed)
     chances = np.full(len(names), 1 / len(names))
-    return Resamples(rng.multinomial(len(names), chances, size=resamples).astype(np.float32), household)
+    return Resamples(rng.multinomial(len(names), chances, size=resamples).astype(np.float64), household)

@@ -60,6 +60,11 @@ train: data ## Build the training set and train, calibrate and export the model
 evaluate: install ## Hold the model against its baselines on the test week
 	$(RUN) evaluate $(STORE) --out benchmarks/results/evaluation
 
+.PHONY: evaluate-ranking
+evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines on three test weeks
+	$(RUN) evaluate-ranking --data $(DATA) --out benchmarks/results/ranking
+	$(RUN) ranking-page
+
 .PHONY: materialize
 materialize: install ## Load the newest features into the online store
 	$(RUN) materialize --data $(DATA)

@@ -24,6 +24,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     models,
     pipeline,
     protos,
+    ranking,
     serving,
     training,
 )

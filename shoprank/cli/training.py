@@ -74,7 +74,7 @@ def train(
     else:
         name = model or re.sub(r"[^A-Za-z0-9_-]+", "_", table.stem.partition(".")[0])[:64]
         require_kind(model_repository, name, "table")
-        _import_tensorflow_quietly()
+        import_tensorflow_quietly()
         from training.table.train import settings_for, train_table
 
         ids = [column for column in (id_columns or "").split(",") if column]
@@ -90,7 +90,7 @@ def train(
 
 
 def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:
-    _import_tensorflow_quietly()
+    import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
     from training.dataset.build import built_key
@@ -116,7 +116,7 @@ def _refuse_table_options(**options: str | None) -> None:
             raise UserError(f"--{name.replace('_', '-')} {value}: only with --table")
 
 
-def _import_tensorflow_quietly() -> None:
+def import_tensorflow_quietly() -> None:
     """Import TensorFlow with the process's standard error closed to it: its start-up messages heed no setting."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=UserWarning, module=r"keras\..*")

@@ -34,8 +34,8 @@ class Resamples:
         return float(low), float(high)
 
     def ratio_interval(self, values: F64, base: F64) -> tuple[float, float]:
-        """The 95 % percentile interval of mean(values) / mean(base), both (n,)."""
-        low, high = np.percentile(self.means(values) / self.means(base), (2.5, 97.5))
+        """The 95 % percentile interval of mean(values) / mean(base), both (n,); base is taken as 10⁻⁶ at least."""
+        low, high = np.percentile(self.means(values) / np.maximum(self.means(base), 1e-6), (2.5, 97.5))
         return float(low), float(high)
 
 

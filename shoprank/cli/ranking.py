@@ -1,0 +1,58 @@
+"""The `evaluate-ranking` command: retrieval and ranking beside the strong simple baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.console import stderr, stdout
+from shoprank.cli.options import DataDir
+
+
+@app.command(name="evaluate-ranking")
+def evaluate_ranking(
+    data: DataDir = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+) -> None:
+    """Hold slates from retrieval and ranking against tuned baselines on three test weeks; writes JSON and plots."""
+    from rich.table import Table
+
+    from feature_repo.paths import DataPaths
+    from shoprank.cli.training import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+    from training.ranking.plots import write_plots
+    from training.ranking.run import evaluate_ranking as run
+
+    paths = DataPaths(data)
+    folder = out or paths.evaluation
+    folder.mkdir(parents=True, exist_ok=True)
+    with stderr().status("evaluating") as status:
+        result = run(paths, folder, stage=lambda name: status.update(name))
+    write_plots(result, folder)
+    table = Table("contender", "NDCG@10", "Recall@20", "Recall@20, new products")
+    for name, found in result["contenders"].items():
+        shown = (found["whole"]["ndcg@10"], found["whole"]["recall@20"], found["explore"]["recall@20"])
+        table.add_row(name, *(f"{value['mean']:.4f}" for value in shown))
+    stdout().print(table)
+    print(f"evaluate-ranking: {folder / 'ranking.json'}")
+
+
+@app.command(name="ranking-page")
+def ranking_page(
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
+    page: Annotated[Path, typer.Option(help="The page whose tables are written anew.")] = Path("docs/ranking.md"),
+) -> None:
+    """Write the tables of docs/ranking.md anew from the last results."""
+    import json
+
+    from shoprank.cli.training import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+    from training.ranking.tables import written
+
+    page.write_text(written(page.read_text(), json.loads((results / "ranking.json").read_text())))
+    print(f"ranking-page: {page}")

@@ -1,0 +1,21 @@
+"""The page says what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from training.ranking.plots import write_plots
+from training.ranking.tables import written
+
+ROOT = Path(__file__).parents[4]
+RESULT = json.loads((ROOT / "benchmarks/results/ranking/ranking.json").read_text())
+
+
+def test_the_page_holds_the_figures_of_the_last_run() -> None:
+    page = (ROOT / "docs/ranking.md").read_text()
+    assert written(page, RESULT) == page
+
+
+def test_both_plots_are_drawn(tmp_path: Path) -> None:
+    assert [path.name for path in write_plots(RESULT, tmp_path)] == ["slates.png", "explore.png"]

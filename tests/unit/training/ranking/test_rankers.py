@@ -1,0 +1,114 @@
+"""Lists, trees and networks on rows whose labels follow a number: they learn its order, and probabilities stay true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import spearmanr
+
+from feature_repo import schema
+from training.model import Architecture
+from training.ranking.ablation import Narrowed, Ranker, encoding_of, fit_rankers
+from training.ranking.lists import Lists, draw_lists, whole
+from training.ranking.network import Network
+from training.ranking.rows import Rows, columns_of, retrieval_columns
+from training.ranking.trees import Trees
+from training.retrieval.blend import Candidates
+from training.shards import RANKING
+
+COLUMNS = columns_of(("one", "two"))
+
+
+def rows(seed: int, users: int = 300, candidates: int = 40) -> Rows:
+    """Labels of rate σ(x − 3), x the first retrieval column; everything else is noise."""
+    rng = np.random.default_rng(seed)
+    numeric = rng.normal(0, 1, (users * candidates, len(COLUMNS.numeric))).astype(np.float32)
+    signal = 2 * numeric[:, len(schema.NUMERIC)] - 3
+    label = (rng.random(len(signal)) < expit(signal)).reshape(users, candidates)
+    return Rows(
+        datetime(2024, 1, 1),
+        np.arange(users),
+        np.tile(np.arange(candidates, dtype=np.int32), (users, 1)),
+        label,
+        rng.random(label.shape) < 0.5,
+        label.sum(1) + 1,
+        label.sum(1),
+        numeric,
+        rng.integers(1, 5, (users * candidates, len(COLUMNS.categorical))),
+    )
+
+
+@pytest.fixture(scope="module")
+def lists() -> tuple[Lists, Lists]:
+    rng = np.random.default_rng(0)
+    return draw_lists([rows(0), rows(1)], 24, rng), draw_lists([rows(2)], 40, rng)
+
+
+def test_a_list_holds_every_purchase_and_says_how_the_rest_was_sampled(lists: tuple[Lists, Lists]) -> None:
+    source, train = rows(0), lists[0]
+    assert len(train) == 600
+    label = train.block.label.reshape(-1, 24)
+    np.testing.assert_array_equal(label[:300].sum(1), source.label.sum(1))
+    kept = 24 - label[:300].sum(1)
+    expected = -np.log(kept / (40 - label[:300].sum(1)))
+    np.testing.assert_allclose(train.block.offset.reshape(-1, 24)[:300, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Trees("binary", rounds=60, least=20),
+        Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01),
+        Network(Architecture(hidden=(16, 8)), "listwise", epochs=2, lists=8, learning_rate=0.01),
+        Network(Architecture(hidden=(16, 8)), "pairwise", epochs=2, lists=8, learning_rate=0.01),
+    ],
+    ids=["trees", "rows", "listwise", "pairwise"],
+)
+def test_probabilities_are_true_whatever_the_loss(how: Trees | Network, lists: tuple[Lists, Lists]) -> None:
+    test = rows(3)
+    encoding = encoding_of(lists[0], COLUMNS)
+    z = how.fit(*lists, encoding, 0).score(whole(test))
+    assert np.corrcoef(z, test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.8
+    assert expit(z).mean() == pytest.approx(test.label.mean(), rel=0.15)
+
+
+def test_an_ensemble_averages_its_members_and_a_narrow_one_sees_stored_features_alone(
+    lists: tuple[Lists, Lists],
+) -> None:
+    trees = Trees("binary", rounds=30, least=20)
+    rankers = (
+        Ranker("narrow", trees, columns="schema"),
+        Ranker("wide", trees),
+        Ranker("both", None, seeds=(), members=("narrow", "wide")),
+    )
+    models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, *lists, COLUMNS, {})}
+    test = rows(3)
+    assert isinstance(models["narrow"], Narrowed)
+    blind = replace(test, numeric=test.numeric.copy())
+    blind.numeric[:, len(RANKING.numeric) :] = 0
+    np.testing.assert_array_equal(models["narrow"].score(whole(test)), models["narrow"].score(whole(blind)))
+    mean = (models["narrow"].score(whole(test)) + models["wide"].score(whole(test))) / 2
+    assert spearmanr(models["both"].score(whole(test)), mean).statistic > 0.9999
+
+
+def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("rows") / "rows.npz"
+    written = rows(0, 3, 4)
+    written.write(path)
+    read = Rows.read(path)
+    assert read.cutoff == written.cutoff
+    for name in list(vars(written))[1:]:
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+
+
+def test_retrieval_columns_are_over_the_users_best_and_tell_the_rank() -> None:
+    scores = np.array([[[4.0, 0.0], [2.0, 1.0]]], np.float32)
+    ranks = np.array([[[0, 500], [3, 0]]], np.int16)
+    found = retrieval_columns(Candidates(np.array([0]), np.array([[7, 9]], np.int32), scores, ranks, ("one", "two")))
+    np.testing.assert_allclose(found[:, :2], np.array([[1, 0], [0.5, 1]], np.float32))
+    np.testing.assert_allclose(np.expm1(found[:, 2:4]), np.array([[0, 500], [3, 0]], np.float32), rtol=1e-4)
+    assert found[:, -1].tolist() == [1, 2]

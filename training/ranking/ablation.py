@@ -1,0 +1,143 @@
+"""The rankers that are held against each other: one change at a time from the plain MLP, and LightGBM beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+
+from feature_repo import schema
+from training.encoding import Encoding, fit_normalization, fit_vocabulary
+from training.model import Architecture
+from training.ranking.lists import Lists
+from training.ranking.network import Ensemble, Network
+from training.ranking.trees import Trees
+from training.retrieval.log import F64
+from training.shards import RANKING, Block, Columns
+
+MIN_COUNT = 100
+SAMPLE = 200_000
+
+
+class Model(Protocol):
+    """A fitted ranker."""
+
+    def score(self, block: Block) -> F64:
+        """Scores (n,), log-odds unless the ranker orders only."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A way to train a ranker.
+
+    how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
+    the stored features, `all` for those of retrieval, the
+    stored model's log-odds and the item's own key too. seeds: of networks trained beyond the
+    members. members: names of earlier rankers whose log-odds are averaged with them. is_log_odds: whether scores are.
+    """
+
+    name: str
+    how: Network | Trees | None
+    columns: str = "all"
+    seeds: tuple[int, ...] = (0,)
+    members: tuple[str, ...] = ()
+    is_log_odds: bool = True
+
+
+STORED = "MLP 128-64-1 of the training set"
+PLAIN = "MLP 128-64-1, stored features only"
+RETRIEVAL = "MLP 128-64-1, stacked, with retrieval columns"
+WIDE = "MLP 256-64-1"
+LISTWISE = "MLP 256-64-1, rows and lists"
+PAIRWISE = "MLP 256-64-1, rows and pairs"
+MLPS = "MLP ensemble"
+LAMBDARANK = "LightGBM LambdaRank"
+LIGHTGBM = "LightGBM, log loss"
+CHAMPION = "ensemble of MLPs and trees"
+
+_WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
+
+RANKERS = (
+    Ranker(STORED, None, columns="schema", seeds=()),
+    Ranker(PLAIN, Network(), columns="schema"),
+    Ranker(RETRIEVAL, Network()),
+    Ranker(WIDE, Network(_WIDE)),
+    Ranker(LISTWISE, Network(_WIDE, "listwise")),
+    Ranker(PAIRWISE, Network(_WIDE, "pairwise")),
+    Ranker(MLPS, Network(_WIDE, "listwise"), seeds=(1, 2), members=(LISTWISE, WIDE)),
+    Ranker(LIGHTGBM, Trees("binary")),
+    Ranker(LAMBDARANK, Trees("lambdarank"), is_log_odds=False),
+    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LIGHTGBM)),
+)
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A ranker that sees the first columns of a block alone, those of `columns`."""
+
+    model: Any
+    columns: Columns = field(default=RANKING)
+
+    def score(self, block: Block) -> F64:
+        """Scores (n,)."""
+        found: F64 = self.model.score(narrow(block, self.columns))
+        return found
+
+
+def narrow(block: Block, columns: Columns) -> Block:
+    """The block without columns beyond those of `columns`, which come first in it."""
+    numeric = block.numeric[:, : len(columns.numeric)]
+    categorical = block.categorical[:, : len(columns.categorical)]
+    return Block(numeric, categorical, block.label, block.offset, block.weight)
+
+
+def fit_rankers(
+    rankers: Sequence[Ranker],
+    train: Lists,
+    validation: Lists,
+    columns: Columns,
+    given: Mapping[str, tuple[Model, float]],
+    stage: Callable[[str], None] = lambda name: None,
+) -> Iterator[tuple[Ranker, Model, float]]:
+    """Fit each on the same lists, yielding it with the seconds it took, its members' included.
+
+    given: models that are trained already, with their seconds, by the name of their ranker.
+    """
+    encodings = {"all": encoding_of(train, columns), "schema": encoding_of(train, RANKING)}
+    fitted = dict(given)
+    for ranker in rankers:
+        if ranker.name in given:
+            yield ranker, *given[ranker.name]
+            continue
+        stage(ranker.name)
+        start = perf_counter()
+        models = [_fit(ranker, train, validation, encodings[ranker.columns], seed) for seed in ranker.seeds]
+        models += [fitted[name][0] for name in ranker.members]
+        model = models[0] if len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
+        seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
+        fitted[ranker.name] = (model, seconds)
+        yield ranker, model, seconds
+
+
+def _fit(ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> Model:
+    assert ranker.how is not None
+    if ranker.columns == "all":
+        return ranker.how.fit(train, validation, encoding, seed)
+    few = [Lists(narrow(lists.block, RANKING), lists.owned, lists.length) for lists in (train, validation)]
+    return Narrowed(ranker.how.fit(few[0], few[1], encoding, seed))
+
+
+def encoding_of(train: Lists, columns: Columns) -> Encoding:
+    """Normalization and vocabulary of the training lists."""
+    block = narrow(train.block, columns)
+    some = np.random.default_rng(0).permutation(len(block))[:SAMPLE]
+    counts: list[Counter[Any]] = [Counter(column.tolist()) for column in block.categorical.T]
+    return Encoding(columns, fit_normalization(block.numeric[some]), fit_vocabulary(counts, columns, MIN_COUNT))
+
+
+assert RANKING.numeric == schema.NUMERIC

@@ -1,0 +1,65 @@
+"""Who takes part in the ranking evaluation, and which settings of each are tried on the validation weeks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training.retrieval.content import CategoryPopularity, Content
+from training.retrieval.factors import Ease, ImplicitAls
+from training.retrieval.frequency import PersonalFrequency
+from training.retrieval.generator import Generator
+from training.retrieval.neighbours import Association, ItemKnn, TifuKnn, UpCf
+from training.retrieval.popularity import Popularity, SegmentPopularity
+from training.retrieval.repeat import RepeatPurchase
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A baseline: its name and the settings that are tried; the best NDCG@10 on the validation weeks takes part."""
+
+    name: str
+    settings: tuple[Generator, ...]
+
+
+POPULARITY = "global top frequency, 28 days"
+PERSONAL = "personal top frequency"
+
+BASELINES = (
+    Contender(POPULARITY, (Popularity(28),)),
+    Contender(PERSONAL, (PersonalFrequency(None),)),
+    Contender("recency-weighted frequency", tuple(PersonalFrequency(days) for days in (56.0, 84.0, 112.0))),
+    Contender(
+        "TIFU-KNN",
+        (TifuKnn(), TifuKnn(within=1.0, between=0.9, own=0.9), TifuKnn(within=0.97, between=0.85, own=0.8)),
+    ),
+    Contender("UP-CF", (UpCf(), UpCf(window=50, locality=30))),
+    Contender("item-KNN", (ItemKnn(), ItemKnn(neighbours=20, half_life=84, own=3.0))),
+    Contender("EASE", (Ease(), Ease(l2=100, repeat=3))),
+    Contender("implicit ALS", (ImplicitAls(), ImplicitAls(factors=128, alpha=20, regularization=0.5))),
+)
+
+SOURCES: tuple[tuple[Generator, float], ...] = (
+    (RepeatPurchase(), 0.5),
+    (PersonalFrequency(84.0), 2.5),
+    (TifuKnn(within=0.97, between=0.85, own=0.8), 0.5),
+    (ItemKnn(), 1.2),
+    (Association(), 0.2),
+    (ImplicitAls(), 1.2),
+    (Ease(l2=100), 0.5),
+    (Content(), 0.3),
+    (CategoryPopularity(), 0.3),
+    (SegmentPopularity(), 0.5),
+    (Popularity(), 0.8),
+)
+"""The generators of the blend, each with its weight."""
+
+
+def generators() -> Sequence[Generator]:
+    """The blend's generators, in order."""
+    return [generator for generator, _ in SOURCES]
+
+
+def weights() -> Sequence[float]:
+    """The blend's weights, in the same order."""
+    return [weight for _, weight in SOURCES]

@@ -1,0 +1,164 @@
+"""The MLP as a ranker: cross-entropy of each row beside a listwise softmax over the candidates of a user.
+
+The listwise term is ListNet's top-one cross-entropy (Cao et al., Learning to Rank: From Pairwise Approach to Listwise
+Approach, 2007): the softmax of a list's scores against its purchases in equal shares. It moves the order; the
+cross-entropy of rows, with the sampling offset added, keeps the scores log-odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from training.calibration import Calibration, fit_calibration
+from training.encoding import MISSING, UNSEEN, Encoding
+from training.model import Architecture, build_scorer
+from training.ranking.lists import Lists
+from training.retrieval.log import F32, F64, I64
+from training.shards import Block
+
+PREDICT_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to train. loss: of rows alone, or with a term over lists of weight `share`.
+
+    lists: lists a step. dropout_categories: share of categories masked in training, so that unseen ones mean something.
+    """
+
+    architecture: Architecture = field(default_factory=Architecture)
+    loss: Literal["rows", "listwise", "pairwise"] = "rows"
+    share: float = 0.05
+    epochs: int = 4
+    lists: int = 32
+    learning_rate: float = 2e-3
+    dropout_categories: float = 0.05
+
+    def fit(self, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> TrainedNetwork:
+        """Train, keep the weights of the epoch with the best validation loss, and calibrate on validation."""
+        scorer = build_scorer(self.architecture, encoding, seed)
+        rng = np.random.default_rng(seed)
+        steps = max(len(train) // self.lists, 1)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            self.learning_rate / 10, steps * self.epochs, warmup_target=self.learning_rate, warmup_steps=steps // 4
+        )
+        step = _step(scorer, keras.optimizers.Adam(schedule), self, train.length)
+        numeric, index = train.block.numeric, encoding.vocabulary.encode(train.block.categorical)
+        best, weights = np.inf, scorer.get_weights()
+        for _ in range(self.epochs):
+            order = rng.permutation(len(train))[: steps * self.lists].reshape(steps, -1)
+            for lists in order:
+                rows = (lists[:, None] * train.length + np.arange(train.length)).ravel()
+                step(
+                    tf.constant(numeric[rows]),
+                    tf.constant(_masked(index[rows], self.dropout_categories, rng)),
+                    tf.constant(train.block.label[rows]),
+                    tf.constant(train.block.offset[rows]),
+                )
+            z = raw_scores(scorer, encoding, validation.block)
+            loss = _validation_loss(z, validation)
+            if loss < best:
+                best, weights = loss, scorer.get_weights()
+        scorer.set_weights(weights)
+        z = raw_scores(scorer, encoding, validation.block)
+        block = validation.block
+        calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed))
+        return TrainedNetwork(scorer, encoding, calibration)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained scorer with its calibration."""
+
+    scorer: keras.Model
+    encoding: Encoding
+    calibration: Calibration
+
+    def score(self, block: Block) -> F64:
+        """Calibrated log-odds (n,) among all candidates."""
+        return self.calibration.apply(raw_scores(self.scorer, self.encoding, block))
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The mean of several scorers' log-odds, calibrated again."""
+
+    members: tuple[Any, ...]
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, members: tuple[Any, ...], validation: Lists, seed: int) -> Ensemble:
+        """Calibrate the mean on validation."""
+        block = validation.block
+        z = np.mean([m.score(block) for m in members], axis=0)
+        return cls(members, fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed)))
+
+    def score(self, block: Block) -> F64:
+        """Calibrated log-odds (n,)."""
+        return self.of_scores([m.score(block) for m in self.members])
+
+    def of_scores(self, scores: Sequence[F64]) -> F64:
+        """Calibrated log-odds (n,) from the members' own, (n,) each."""
+        return self.calibration.apply(np.mean(scores, axis=0))
+
+
+def raw_scores(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:
+    """The scorer's logits (n,), a piece at a time."""
+    parts = []
+    for start in range(0, len(block), PREDICT_ROWS):
+        rows = slice(start, start + PREDICT_ROWS)
+        index = encoding.vocabulary.encode(block.categorical[rows])
+        parts.append(scorer([block.numeric[rows], index], training=False)[0].numpy()[:, 0])
+    return np.concatenate(parts)
+
+
+def _validation_loss(z: F32, lists: Lists) -> float:
+    logit = z.astype(np.float64) + lists.block.offset
+    return float(np.mean(np.logaddexp(0, logit) - lists.block.label * logit))
+
+
+def _masked(index: I64, share: float, rng: np.random.Generator) -> I64:
+    if not share:
+        return index
+    what = np.where(rng.random(index.shape) < 0.5, UNSEEN, MISSING)
+    return np.where(rng.random(index.shape) < share, what, index)
+
+
+def _step(scorer: keras.Model, optimizer: Any, how: Network, length: int) -> Any:
+    def step(numeric: Any, index: Any, label: Any, offset: Any) -> Any:
+        with tf.GradientTape() as tape:
+            z = scorer([numeric, index], training=True)[0][:, 0]
+            of_rows = tf.nn.sigmoid_cross_entropy_with_logits(label, z + offset)
+            loss = tf.reduce_mean(of_rows) + tf.add_n(scorer.losses or [tf.constant(0.0)])
+            if how.loss != "rows":
+                lists, bought = tf.reshape(z, [-1, length]), tf.reshape(label, [-1, length])
+                of_lists = _listwise(lists, bought) if how.loss == "listwise" else _pairwise(lists, bought)
+                loss += how.share * of_lists
+        variables = scorer.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return loss
+
+    optimizer.build(scorer.trainable_variables)
+    return tf.function(step, jit_compile=not how.architecture.dropout)
+
+
+def _listwise(z: Any, bought: Any) -> Any:
+    """Mean over lists with a purchase of the cross-entropy between purchases in equal shares and softmax(z)."""
+    count = tf.reduce_sum(bought, axis=1)
+    share = bought / tf.maximum(count, 1.0)[:, None]
+    loss = -tf.reduce_sum(share * tf.nn.log_softmax(z, axis=1), axis=1)
+    some = tf.cast(count > 0, tf.float32)
+    return tf.reduce_sum(loss * some) / tf.maximum(tf.reduce_sum(some), 1.0)
+
+
+def _pairwise(z: Any, bought: Any) -> Any:
+    """Mean over pairs of a purchase and another candidate of log(1 + exp(z other − z purchase)) (RankNet)."""
+    gap = z[:, None, :] - z[:, :, None]
+    pair = bought[:, :, None] * (1 - bought[:, None, :])
+    return tf.reduce_sum(tf.math.softplus(gap) * pair) / tf.maximum(tf.reduce_sum(pair), 1.0)

@@ -1,0 +1,45 @@
+"""How much of what was bought the candidates hold, and what bounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from training.ranking.rows import Rows
+from training.ranking.slate import Week
+
+
+def candidate_recall(rows: Sequence[Rows], weeks: Sequence[Week], days: float = 28) -> dict[str, float]:
+    """Mean over households and weeks of the share of truth that is
+
+    `candidates`: among the candidates; `attainable`: in the household's history or sold to anybody in the last `days`
+    days; `history`: in the history; `history_held`: in the history and among the candidates; `new_held`: never bought
+    before and among the candidates; `new_sold`: never bought before and sold; `unsold`: neither.
+    """
+    names = ("candidates", "history", "history_held", "new_sold", "new_held", "unsold")
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for r, week in zip(rows, weeks, strict=True):
+        truth, new = week.truth[r.users], week.new[r.users]
+        sold = (week.log.popularity(days) > 0).astype(np.float32)
+        repeats = r.wanted - r.wanted_new
+        fresh = new @ sold
+        found["candidates"].append(r.label.sum(1) / r.wanted)
+        found["history"].append(repeats / r.wanted)
+        found["history_held"].append((r.label & r.owned).sum(1) / r.wanted)
+        found["new_held"].append((r.label & ~r.owned).sum(1) / r.wanted)
+        found["new_sold"].append(fresh / r.wanted)
+        found["unsold"].append((np.diff(truth.indptr) - repeats - fresh) / r.wanted)
+    means = {name: float(np.concatenate(values).mean()) for name, values in found.items()}
+    attainable = means["history"] + means["new_sold"]
+    return {**means, "attainable": attainable, "share_of_attainable": means["candidates"] / attainable}
+
+
+def recall_by_source(rows: Sequence[Rows], ranks_at: Sequence[int], depth: float) -> dict[int, float]:
+    """For each column of ranks, the share of found truth that the source lists, whoever else does."""
+    found = {}
+    for column in ranks_at:
+        listed = [r.label.ravel() & (r.numeric[:, column] < np.log1p(depth) - 1e-6) for r in rows]
+        found[column] = float(sum(x.sum() for x in listed) / max(sum(r.label.sum() for r in rows), 1))
+    return found

@@ -1,0 +1,71 @@
+"""The MLP of the training set of `shoprank dataset`, on stored features alone, as a column of the ranker's rows.
+
+The ranker's rows cost a fit of every generator for each week; the training set is there already. A model of the weeks
+before the ranker's own scores the ranker's rows (stacked generalization, Wolpert 1992, with a split by time), so that
+the ranker need only learn what retrieval adds. It is also the plain 128-64-1 that the rankers are held against.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from feature_repo.paths import DataPaths
+from shoprank.errors import UserError
+from training.fit import Settings, Trained, train
+from training.ranking.lists import whole
+from training.ranking.rows import Rows
+from training.retrieval.log import F64
+from training.schedule import HORIZON, WEEK
+from training.shards import RANKING, Block
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Log-odds by the stored features of a block, which come first in it."""
+
+    trained: Trained
+
+    def score(self, block: Block) -> F64:
+        """Calibrated log-odds (n,)."""
+        found: F64 = self.trained.logits(_stored(block))
+        return found
+
+
+def stacked(rows: Rows, stored: StoredFeatures) -> Rows:
+    """The rows with the stored model's log-odds as their last number."""
+    score = stored.score(whole(rows)).astype(np.float32)
+    return replace(rows, numeric=np.concatenate([rows.numeric, score[:, None]], axis=1))
+
+
+def _stored(block: Block) -> Block:
+    numeric = block.numeric[:, : len(RANKING.numeric)]
+    categorical = block.categorical[:, : len(RANKING.categorical)]
+    return Block(numeric, categorical, block.label, block.offset, block.weight)
+
+
+def fit_stored(paths: DataPaths, until: datetime, seed: int = 0) -> StoredFeatures:
+    """Train on the shards whose label windows end at or before `until`; the newest of them stops and calibrates.
+
+    A request falls up to a week after its shard's cutoff, its label window a week beyond. Raises UserError where fewer
+    than two shards are left.
+    """
+    shards = sorted((paths.dataset / "train").glob("part-*.parquet"))
+    usable = [path for path in shards if _cutoff(path) + WEEK + HORIZON <= until]
+    if len(usable) < 2:
+        raise UserError(f"{paths.dataset}: {len(usable)} training weeks end before {until}, at least 2 are needed")
+    folder = paths.ranking / "stored"
+    shutil.rmtree(folder, ignore_errors=True)
+    for split, chosen in (("train", usable[:-1]), ("validation", usable[-1:]), ("test", usable[-1:])):
+        (folder / split).mkdir(parents=True)
+        for path in chosen:
+            (folder / split / path.name).symlink_to(path.resolve())
+    return StoredFeatures(train(folder, RANKING, Settings(seed=seed)))
+
+
+def _cutoff(path: Path) -> datetime:
+    return datetime.strptime(path.stem, "part-%Y-%m-%dT%H%M%S")

@@ -1,0 +1,178 @@
+"""The tables of docs/ranking.md, from the JSON of the evaluation alone.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from shoprank.errors import UserError
+from training.ranking.ablation import LAMBDARANK, LIGHTGBM, MLPS, RANKERS
+from training.ranking.contenders import PERSONAL, POPULARITY
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+
+
+def contenders(result: dict[str, Any]) -> str:
+    """Every contender's accuracy with its interval, the best NDCG@10 first."""
+    rows = []
+    for name in _ordered(result):
+        whole, explore = result["contenders"][name]["whole"], result["contenders"][name]["explore"]
+        cells = [_interval(whole["ndcg@10"]), _interval(whole["recall@20"]), f"{whole['mrr@10']['mean']:.4f}"]
+        cells += [f"{whole['hit_rate@10']['mean']:.4f}", _interval(explore["recall@20"])]
+        rows.append([f"**{name}**" if name == result["champion"] else name, *cells])
+    return table(["", "NDCG@10", "Recall@20", "MRR@10", "hit rate@10", "Recall@20 of new products"], rows)
+
+
+def differences(result: dict[str, Any]) -> str:
+    """The champion less each other, with intervals."""
+    rows = []
+    for name in _ordered(result):
+        if name == result["champion"]:
+            continue
+        found = result["comparisons"][name]
+        rows.append([name, *(_difference(found[m]) for m in ("ndcg@10", "recall@20", "explore_recall@20"))])
+    return table(["champion less", "NDCG@10", "Recall@20", "Recall@20 of new products"], rows)
+
+
+def weeks(result: dict[str, Any]) -> str:
+    """NDCG@10 and Recall@20 of each test week."""
+    cutoffs = result["protocol"]["test"]
+    rows = [
+        [
+            name,
+            *(f"{result['contenders'][name]['by_week'][c][m]:.4f}" for m in ("ndcg@10", "recall@20") for c in cutoffs),
+        ]
+        for name in _ordered(result)
+    ]
+    return table(["", *(f"{m}, {c}" for m in ("NDCG@10", "Recall@20") for c in cutoffs)], rows)
+
+
+def beyond(result: dict[str, Any]) -> str:
+    """What the slates are made of, and the time it takes."""
+    rows = []
+    for name in _ordered(result):
+        found, seconds = result["contenders"][name]["beyond_accuracy"], result["contenders"][name]["seconds"]
+        cells = [f"{found['coverage']:.1%}", f"{found['novelty']:.2f}", f"{found['diversity']:.3f}"]
+        cells += [f"{found['popularity_bias']:.2f}", f"{found['repeat_share']:.0%}", f"{found['explore_share']:.0%}"]
+        rows.append([name, *cells, f"{seconds['fit']:.1f}", f"{seconds['score_a_household_ms']:.2f}"])
+    header = ["", "coverage", "novelty, bits", "diversity", "popularity bias", "repeat", "explore", "fit, s"]
+    return table([*header, "score, ms a household"], rows)
+
+
+def candidates(result: dict[str, Any]) -> str:
+    """What bounds the candidates."""
+    found = result["candidates"]
+    labels = {
+        "candidates": "among the 500 candidates",
+        "attainable": "attainable: in the household's history, or sold to anybody in 28 days",
+        "share_of_attainable": "candidates over attainable",
+        "history": "in the household's history",
+        "history_held": "… and among the candidates",
+        "new_sold": "new to the household, sold in 28 days",
+        "new_held": "new to the household, and among the candidates",
+        "unsold": "neither in the history nor sold in 28 days",
+    }
+    return table(["share of what was bought", ""], [[label, f"{found[name]:.3f}"] for name, label in labels.items()])
+
+
+def sources(result: dict[str, Any]) -> str:
+    """What each source lists of the truth that the candidates hold."""
+    found = sorted(result["candidates"]["by_source"].items(), key=lambda entry: -entry[1])
+    return table(["source", "lists of the purchases found"], [[name, f"{value:.0%}"] for name, value in found])
+
+
+def ablation(result: dict[str, Any]) -> str:
+    """Every ranker on the same rows."""
+    rows = []
+    for ranker in RANKERS:
+        whole = result["contenders"][ranker.name]["whole"]
+        explore = result["contenders"][ranker.name]["explore"]
+        scored = result["classification"].get(ranker.name)
+        cells = [f"{whole['ndcg@10']['mean']:.4f}", f"{whole['recall@20']['mean']:.4f}"]
+        cells.append(f"{explore['recall@20']['mean']:.4f}")
+        if scored is None:
+            cells += ["–"] * 4
+        else:
+            cells += [f"{scored['roc_auc']:.4f}", f"{scored['pr_auc']:.4f}", f"{scored['log_loss']:.5f}"]
+            cells.append(f"{scored['calibration_error'] / result['classified']['base_rate']:.1%}")
+        rows.append([ranker.name, *cells])
+    header = ["", "NDCG@10", "Recall@20", "new, Recall@20", "ROC AUC", "PR AUC", "log loss", "calibration error / base"]
+    return table(header, rows)
+
+
+def budget(result: dict[str, Any]) -> str:
+    """The settings chosen, of how many."""
+    rows = [
+        [name, str(max(len(found["trials"]), 1)), f"`{found['chosen']}`"] for name, found in result["tuning"].items()
+    ]
+    return table(["", "settings tried", "chosen"], rows)
+
+
+def targets(result: dict[str, Any]) -> str:
+    """What the evaluation is held to, and whether it is met."""
+    comparisons, base = result["comparisons"], result["classified"]["base_rate"]
+    mlp, trees = result["classification"][MLPS], result["classification"][LIGHTGBM]
+    lowest = min(
+        found[m]["difference_interval"][0]
+        for name, found in comparisons.items()
+        if name in result["tuning"] or name == LAMBDARANK
+        for m in ("ndcg@10", "recall@20")
+    )
+    calibration = result["classification"][result["champion"]]["calibration_error"] / base
+    lines = [
+        ("NDCG@10 over personal top frequency", "≥ 1.12", comparisons[PERSONAL]["ndcg@10"]["ratio"], 1.12, 1),
+        ("Recall@20 over personal top frequency", "≥ 1.12", comparisons[PERSONAL]["recall@20"]["ratio"], 1.12, 1),
+        ("lowest bound of a difference to a baseline", "> 0", lowest, 0.0, 1),
+        (
+            "new products: Recall@20 over global popularity",
+            "≥ 1.5",
+            comparisons[POPULARITY]["explore_recall@20"]["ratio"],
+            1.5,
+            1,
+        ),
+        ("candidates: recall@500 over attainable", "≥ 0.80", result["candidates"]["share_of_attainable"], 0.8, 1),
+        ("MLP's ROC AUC less LightGBM's", "≥ 0", mlp["roc_auc"] - trees["roc_auc"], 0.0, 1),
+        ("MLP's PR AUC less LightGBM's", "≥ 0", mlp["pr_auc"] - trees["pr_auc"], 0.0, 1),
+        ("MLP's log loss less LightGBM's", "≤ 0", mlp["log_loss"] - trees["log_loss"], 0.0, -1),
+        ("champion's calibration error over base rate", "≤ 0.05", calibration, 0.05, -1),
+    ]
+    rows = [
+        [what, bound, f"{value:.4f}", "met" if sign * value >= sign * limit else "missed"]
+        for what, bound, value, limit, sign in lines
+    ]
+    return table(["target", "bound", "measured", ""], rows)
+
+
+TABLES = (targets, contenders, differences, weeks, candidates, sources, ablation, beyond, budget)
+
+
+def written(page: str, result: dict[str, Any]) -> str:
+    """The page with every table anew. Raises UserError where a table's place is missing."""
+    for make in TABLES:
+        name, text = make.__name__, make(result)
+        place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)  # type: ignore[misc]
+        if count != 1:
+            raise UserError(f"the page has {count} places for {name}")
+    return page
+
+
+def _ordered(result: dict[str, Any]) -> list[str]:
+    return sorted(result["contenders"], key=lambda name: -result["contenders"][name]["whole"]["ndcg@10"]["mean"])
+
+
+def _interval(found: dict[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['mean']:.4f} ({low:.4f}–{high:.4f})"
+
+
+def _difference(found: dict[str, Any]) -> str:
+    low, high = found["difference_interval"]
+    return f"{found['difference']:+.4f} ({low:+.4f} to {high:+.4f}), ×{found['ratio']:.3f}"

@@ -24,8 +24,8 @@ from benchmarks.load.generator import generator
 from benchmarks.load.job import Job
 from benchmarks.serving import BODIES, CONNECTIONS, Load
 from benchmarks.shedding import VARIANTS
-from benchmarks.transport import OWN_THREADS
 from feature_repo.paths import DataPaths, write_json
+from shoprank.cli import OWN_POLLING
 
 CANDIDATES = 100
 ROUNDS = 5
@@ -44,7 +44,7 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
     """Figures of one way to shed."""
     command = ["-m", "benchmarks.shedding", variant, str(shop.data), str(shop.model_repository)]
     with ExitStack() as stack:
-        address = stack.enter_context(servers.process(command, server_cores(), OWN_THREADS))
+        address = stack.enter_context(servers.process(command, server_cores(), OWN_POLLING))
         (server,) = [child for child in psutil.Process().children() if "benchmarks.shedding" in child.cmdline()]
         asking = stack.enter_context(generator(generator_cores()))
         load = Load.record(address, DataPaths(shop.data), CANDIDATES, folder)

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import targets
+from shoprank.errors import UserError
+from training.evaluate.page import placed, table
 
 BENCHMARKS, TRANSPORT, SHEDDING = (
     Path("docs/benchmarks.md"), Path("docs/decisions/0015-transport.md"), Path("docs/decisions/0017-shedding.md")
 )  # fmt: skip
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
 def serving(result: dict[str, Any]) -> str:
@@ -133,13 +129,10 @@ def write_tables(page: str, results: Path, places: Sequence[str] = PLACES[BENCHM
     found = {name: json.loads(p.read_text()) for name in TABLES if (p := results / f"{name}.json").is_file()}
     tables = {name: make(found[file]) for file in found for name, make in TABLES[file]}
     tables["targets"] = table(["target", "bound", "measured", ""], targets.lines(targets.measured(results)))
-    for name in places:
-        place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        text = f"{tables[name]}\n" if name in tables else ""
-        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}{match[2]}", page)  # type: ignore[misc]
-        if count != 1:
-            raise SystemExit(f"report: the page has {count} places for {name}")
-    return page
+    try:
+        return placed(page, {name: tables.get(name, "") for name in places})
+    except UserError as error:
+        raise SystemExit(f"report: {error}") from error
 
 
 def main() -> None:

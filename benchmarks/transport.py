@@ -27,12 +27,11 @@ import numpy.typing as npt
 from benchmarks.echo import HANDLERS, METHOD, OWN, TRANSPORTS
 from feature_repo.paths import write_json
 from server.process.port import reserve
+from shoprank.cli import OWN_POLLING
 
 CALLERS = 8
 PAYLOAD = b"x" * 1_000
 PROCESSES = (1, 2)
-OWN_THREADS = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
-"""Lets the threads that take events from gRPC's core watch the connections, as `shoprank serve` does."""
 F64 = npt.NDArray[np.float64]
 
 
@@ -44,7 +43,7 @@ def servers(transport: str, handler: str, processes: int, cores: Sequence[int]) 
         pinned = cores[:1] if processes == 1 else cores
         for _ in range(processes):
             command = ["-m", "benchmarks.echo", transport, handler, str(port), ",".join(map(str, pinned))]
-            environment = {**os.environ, **(OWN_THREADS if OWN in transport else {})}
+            environment = {**os.environ, **(OWN_POLLING if OWN in transport else {})}
             process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment)
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)

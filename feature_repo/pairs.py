@@ -264,16 +264,8 @@ def affinities(
         for row in range(absent):
             _absent(out, row, 0)
             if level == 0:
-                _of_both(
-                    out,
-                    row,
-                    _A_LEVEL,
-                    out[row, 1],
-                    np.float32(1),
-                    out[row, 0],
-                    np.float32(row & 1),
-                    np.float32(row >> 1),
-                )
+                category, subcategory = np.float32(row & 1), np.float32(row >> 1)
+                _of_both(out, row, _A_LEVEL, out[row, 1], np.float32(1), out[row, 0], category, subcategory)
         for row in range(absent, counts[level]):
             _affinity(
                 out, row, 0, hits[level, row], time, user_orders, user_purchases, decays,

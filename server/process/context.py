@@ -24,7 +24,6 @@ NO_FLAGS: Final = 0
 Forget = tuple[Any, Sequence[Callable[[], None]]]
 """What grpcio expects of who is told of an event: a state that is to be forgotten, or None, and what is called then."""
 NOTHING: Final[Forget] = (None, ())
-Answer = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class AbortError(Exception):
@@ -51,11 +50,12 @@ class Context(grpc.ServicerContext):
         self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), self._closed)
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._arrived)
 
-    def answer(self, request: bytes, behaviour: Answer, parse: Any, serialize: Any) -> None:
-        """Have the call answered and send the answer. parse, serialize: None where the handler speaks bytes."""
+    def answer(self, request: bytes, handler: Any) -> None:
+        """Have the call answered by a handler of grpcio, and send the answer."""
+        parse, serialize = handler.request_deserializer, handler.response_serializer
         try:
             asked = request if parse is None else parse(request)
-            reply = Variables().run(behaviour, asked, self)
+            reply = Variables().run(handler.unary_unary, asked, self)
             message = reply if serialize is None else serialize(reply)
         except Exception as error:
             if not isinstance(error, AbortError):

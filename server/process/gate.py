@@ -11,22 +11,20 @@ The threads that answer are those that take events from the core, one more than 
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
 more than an empty call does without.
 
-Whatever is private to grpcio stands here, in `context`, `events` and `grpc_private`; `Gate` raises where it is not as
-in the versions tested.
+Whatever is private to grpcio stands here, in `context`, `events`, `passing` and `grpc_private`; `Gate` raises where it
+is not as in the versions tested.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from threading import Timer
 from time import perf_counter
 from typing import Any
 
 import grpc
-from grpc import _common
-from grpc import _server as private
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 from grpc_status import rpc_status
 
@@ -35,14 +33,15 @@ from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds, Cro
 from server.process.context import NO_FLAGS, NOTHING, Context, Forget
 from server.process.events import Events
 from server.process.grpc_private import checked_state
+from server.process.passing import Passing
 from shoprank.errors import Overloaded
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
 AT_HAND = 64
 """Calls of each other method that are asked for ahead, so that the C core need not end any."""
-OTHER_THREADS = 2
-"""Threads for the other methods, such as health checks."""
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
@@ -65,7 +64,7 @@ class Gate:
         self._core = self._state.server
         self._refused = refused
         self._queued = queued
-        self._others = ThreadPoolExecutor(OTHER_THREADS, thread_name_prefix="other")
+        self._passing = Passing(self._state)
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
         self._methods: dict[str, _Method] = {
@@ -84,7 +83,11 @@ class Gate:
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = _Core(self, self._core)
         self._events = Events(self._state)
-        self._events.start(bounds.threads)
+
+    def start(self) -> None:
+        """The server starts: from now on there are events."""
+        self._core.start()
+        self._events.start(self._bounds.threads)
 
     def request(self, path: str) -> None:
         """grpcio starts to ask for calls of the method. The server's lock is held."""
@@ -99,6 +102,8 @@ class Gate:
         """The C core hands over a call, or nothing more when it shuts down."""
         with self._state.lock:
             method.asked -= 1
+            if self._closing and not method.asked:
+                self._state.due.discard(method.path)  # whichever is heard of last, a call or that there is none
             if not event.success:
                 return self._ended(method)
             # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
@@ -108,7 +113,7 @@ class Gate:
             elif method.bounded:
                 self._receive(method, event)
             else:
-                self._pass(method, event)
+                self._passing.take(method.handler, event)
             self._ask_for_more(method)
         return NOTHING
 
@@ -140,10 +145,19 @@ class Gate:
             context.end(cygrpc.StatusCode.unimplemented)
             return NOTHING
         while (waited := self._next()) is not None:
-            method, context, request, since = waited
-            self._queued(perf_counter() - since)
-            context.answer(request, method.behaviour, method.parse, method.serialize)
+            self._answer(*waited)
         return NOTHING
+
+    def _answer(self, method: _Method, context: Context, request: bytes, since: float) -> None:
+        """Answer one call. Whatever becomes of it, the thread goes on to the next."""
+        try:
+            self._queued(perf_counter() - since)
+            context.answer(request, method.handler)
+        except Exception:
+            log.exception("%s: the answer could not be sent", method.path)
+            context.set_trailing_metadata(None)
+            context.set_details("the answer could not be sent; the server's log says more")
+            context.end(cygrpc.StatusCode.internal)
 
     def _next(self) -> tuple[_Method, Context, bytes, float] | None:
         """The call that has waited longest; None where this thread is no longer needed."""
@@ -153,40 +167,6 @@ class Gate:
             self._answering -= 1
             self._ask_for_more()
             return None
-
-    def _pass(self, method: _Method, event: Any) -> None:
-        """Have grpcio answer a call that is not bounded, on a thread that answers no others."""
-        call: Any = private._RPCState()  # type: ignore[no-untyped-call]
-        self._state.rpc_states.add(call)
-        with call.condition:
-            event.call.start_server_batch(
-                (cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), private._receive_close_on_server(call)
-            )
-            call.due.add(private._RECEIVE_CLOSE_ON_SERVER_TOKEN)
-            event.call.start_server_batch(
-                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._passed(method, event, call, got)
-            )
-            call.due.add(private._RECEIVE_MESSAGE_TOKEN)
-
-    def _passed(self, method: _Method, event: Any, call: Any, got: Any) -> Any:
-        request = got.batch_operations[0].message()
-
-        def parsed() -> Any:
-            message = _common.deserialize(request, method.parse)
-            if message is None:
-                with call.condition:
-                    private._abort(call, event.call, cygrpc.StatusCode.internal, b"the request is no message")
-            return message
-
-        if request is not None:
-            answer = private._stream_response_in_pool if method.streams else private._unary_response_in_pool
-            self._others.submit(
-                call.context.run, answer, event, call, method.behaviour, parsed, method.parse, method.serialize
-            )
-        with call.condition:
-            if request is None and call.client is not private._CANCELLED:
-                private._abort(call, event.call, cygrpc.StatusCode.unimplemented, b"exactly one request is needed")
-            return private._possibly_finish_call(call, private._RECEIVE_MESSAGE_TOKEN)
 
     def _refuse(self, event: Any) -> None:
         self._refused()
@@ -237,32 +217,25 @@ class Gate:
             while method.asked < AT_THE_END:
                 self._ask(method)
 
-    def _ended(self, method: _Method) -> tuple[Any, tuple[()]]:
+    def _ended(self, method: _Method) -> Forget:
         """One of those asked for was not needed. After the last the server may stop."""
         if method.asked:
-            return None, ()
-        self._state.due.discard(method.path)
+            return NOTHING
         self._state.rpc_states.add(method)  # grpcio looks whether it can stop when it forgets a state
         return method, ()
 
 
 class _Method:
-    """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own.
-
-    parse, serialize: of requests and replies, None where the handler takes or gives bytes.
-    """
+    """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own."""
 
     def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool) -> None:
         self._gate = gate
         self.path = path
         self.bounded = bounded
         self.asked = 0
-        self.streams = handler.response_streaming
-        if bounded and self.streams:
+        self.handler = handler
+        if bounded and handler.response_streaming:
             raise ValueError(f"{path}: a method whose replies are a stream cannot be bounded")
-        self.behaviour = handler.unary_stream if self.streams else handler.unary_unary
-        self.parse = handler.request_deserializer
-        self.serialize = handler.response_serializer
 
     def __call__(self, event: Any) -> Forget:
         return self._gate.arrived(self, event)
@@ -278,6 +251,9 @@ class _Core:
     def __init__(self, gate: Gate, core: Any) -> None:
         self._gate = gate
         self._core = core
+
+    def start(self) -> None:
+        self._gate.start()
 
     def request_registered_call(self, call_queue: Any, server_queue: Any, method: str, tag: str) -> None:
         self._gate.request(method)

@@ -7,12 +7,15 @@ import sys
 
 from shoprank.errors import ShoprankError, UserError
 
+OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
+"""A server's core then watches its connections on the threads that answer, without a hand-over from threads of its own
+(docs/decisions/0015-transport.md). gRPC reads it from the environment as it is imported."""
+
 
 def main() -> None:
     """Run the command line. Exit code 2 for a user's mistake, 1 for a failure."""
-    # A server's core then watches its connections on the threads that answer, without a hand-over from threads of its
-    # own (docs/decisions/0015-transport.md). gRPC reads this as it is imported.
-    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+    for name, value in OWN_POLLING.items():
+        os.environ.setdefault(name, value)
     try:
         from shoprank.cli.app import app
     except ModuleNotFoundError as missing:

@@ -49,9 +49,6 @@ def ranking_page(
     """Write the tables of docs/ranking.md anew from the last results."""
     import json
 
-    from shoprank.cli.training import import_tensorflow_quietly
-
-    import_tensorflow_quietly()
     from training.ranking.tables import written
 
     page.write_text(written(page.read_text(), json.loads((results / "ranking.json").read_text())))

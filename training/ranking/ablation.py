@@ -10,10 +10,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feature_repo import schema
 from training.encoding import Encoding, fit_normalization, fit_vocabulary
 from training.model import Architecture
-from training.ranking.lists import Lists
+from training.ranking.lists import Lists, narrow
+from training.ranking.names import (
+    CHAMPION,
+    LAMBDARANK,
+    LIGHTGBM,
+    LISTWISE,
+    MLPS,
+    PAIRWISE,
+    PLAIN,
+    RETRIEVAL,
+    STORED,
+    WIDE,
+)
 from training.ranking.network import Ensemble, Network
 from training.ranking.trees import Trees
 from training.retrieval.log import F64
@@ -36,9 +47,9 @@ class Ranker:
     """A way to train a ranker.
 
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
-    the stored features, `all` for those of retrieval, the
-    stored model's log-odds and the item's own key too. seeds: of networks trained beyond the
-    members. members: names of earlier rankers whose log-odds are averaged with them. is_log_odds: whether scores are.
+    the stored features, `all` for those of retrieval, the stored model's log-odds and the item's own key too. seeds: of
+    networks trained beyond the members. members: names of earlier rankers whose log-odds are averaged with them.
+    is_log_odds: whether scores are.
     """
 
     name: str
@@ -48,17 +59,6 @@ class Ranker:
     members: tuple[str, ...] = ()
     is_log_odds: bool = True
 
-
-STORED = "MLP 128-64-1 of the training set"
-PLAIN = "MLP 128-64-1, stored features only"
-RETRIEVAL = "MLP 128-64-1, stacked, with retrieval columns"
-WIDE = "MLP 256-64-1"
-LISTWISE = "MLP 256-64-1, rows and lists"
-PAIRWISE = "MLP 256-64-1, rows and pairs"
-MLPS = "MLP ensemble"
-LAMBDARANK = "LightGBM LambdaRank"
-LIGHTGBM = "LightGBM, log loss"
-CHAMPION = "ensemble of MLPs and trees"
 
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
@@ -87,13 +87,6 @@ class Narrowed:
         """Scores (n,)."""
         found: F64 = self.model.score(narrow(block, self.columns))
         return found
-
-
-def narrow(block: Block, columns: Columns) -> Block:
-    """The block without columns beyond those of `columns`, which come first in it."""
-    numeric = block.numeric[:, : len(columns.numeric)]
-    categorical = block.categorical[:, : len(columns.categorical)]
-    return Block(numeric, categorical, block.label, block.offset, block.weight)
 
 
 def fit_rankers(
@@ -128,7 +121,7 @@ def _fit(ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, se
     assert ranker.how is not None
     if ranker.columns == "all":
         return ranker.how.fit(train, validation, encoding, seed)
-    few = [Lists(narrow(lists.block, RANKING), lists.owned, lists.length) for lists in (train, validation)]
+    few = [Lists(narrow(lists.block, RANKING), lists.length) for lists in (train, validation)]
     return Narrowed(ranker.how.fit(few[0], few[1], encoding, seed))
 
 
@@ -138,6 +131,3 @@ def encoding_of(train: Lists, columns: Columns) -> Encoding:
     some = np.random.default_rng(0).permutation(len(block))[:SAMPLE]
     counts: list[Counter[Any]] = [Counter(column.tolist()) for column in block.categorical.T]
     return Encoding(columns, fit_normalization(block.numeric[some]), fit_vocabulary(counts, columns, MIN_COUNT))
-
-
-assert RANKING.numeric == schema.NUMERIC

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.ranking.names import PERSONAL, POPULARITY
 from training.retrieval.content import CategoryPopularity, Content
 from training.retrieval.factors import Ease, ImplicitAls
 from training.retrieval.frequency import PersonalFrequency
@@ -21,9 +22,6 @@ class Contender:
     name: str
     settings: tuple[Generator, ...]
 
-
-POPULARITY = "global top frequency, 28 days"
-PERSONAL = "personal top frequency"
 
 BASELINES = (
     Contender(POPULARITY, (Popularity(28),)),

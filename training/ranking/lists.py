@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.ranking.rows import Bools, Rows
+from training.ranking.rows import Rows
 from training.retrieval.log import F32, I64
-from training.shards import Block
+from training.shards import Block, Columns
 
 
 @dataclass(frozen=True)
 class Lists:
-    """m lists of l rows: block of m·l rows, those of a list together; owned bool (m·l,).
+    """m lists of l rows: block of m·l rows, those of a list together.
 
     The block's offset is −log of the rate at which the list's negatives were kept, so that a model fitted with it
     added answers for all candidates (see `training.dataset.sampling`).
     """
 
     block: Block
-    owned: Bools
     length: int
 
     def __len__(self) -> int:
@@ -30,7 +29,7 @@ class Lists:
 
 def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> Lists:
     """`length` candidates of each user and week: the purchases first, then others at random. Every list is as long."""
-    blocks: list[tuple[F32, I64, F32, F32, Bools]] = []
+    blocks: list[tuple[F32, I64, F32, F32]] = []
     for rows in weeks:
         n, k = rows.shape
         size = min(length, k)
@@ -40,13 +39,20 @@ def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> 
         rate = np.maximum(size - positives, 1) / np.maximum(k - positives, 1)
         offset = np.repeat(-np.log(rate), size).astype(np.float32)
         label = rows.label.ravel()[chosen].astype(np.float32)
-        blocks.append((rows.numeric[chosen], rows.categorical[chosen], label, offset, rows.owned.ravel()[chosen]))
-    numeric, categorical, label, offset, owned = (np.concatenate(a) for a in zip(*blocks, strict=True))
+        blocks.append((rows.numeric[chosen], rows.categorical[chosen], label, offset))
+    numeric, categorical, label, offset = (np.concatenate(a) for a in zip(*blocks, strict=True))
     ones = np.ones(len(label), np.float32)
-    return Lists(Block(numeric, categorical, label, offset, ones), owned, min(length, weeks[0].shape[1]))
+    return Lists(Block(numeric, categorical, label, offset, ones), min(length, weeks[0].shape[1]))
 
 
 def whole(rows: Rows) -> Block:
     """Every row as a block, nothing sampled."""
     label = rows.label.ravel().astype(np.float32)
     return Block(rows.numeric, rows.categorical, label, np.zeros_like(label), np.ones_like(label))
+
+
+def narrow(block: Block, columns: Columns) -> Block:
+    """The block without columns beyond those of `columns`, which come first in it."""
+    numeric = block.numeric[:, : len(columns.numeric)]
+    categorical = block.categorical[:, : len(columns.categorical)]
+    return Block(numeric, categorical, block.label, block.offset, block.weight)

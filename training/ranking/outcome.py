@@ -48,8 +48,8 @@ def outcome(slates: Sequence[Slates], weeks: Sequence[Week]) -> Outcome:
     found = [measured(s, week) for s, week in zip(slates, weeks, strict=True)]
     beyond = [_beyond(s, week) for s, week in zip(slates, weeks, strict=True)]
     return Outcome(
-        whole={m: np.concatenate([w[m] for w, _, _ in found]) for m in METRICS},
-        explore={m: np.concatenate([e[m] for _, e, _ in found]) for m in METRICS},
+        whole={m: np.concatenate([w[m] for w, _ in found]) for m in METRICS},
+        explore={m: np.concatenate([e[m] for _, e in found]) for m in METRICS},
         beyond={name: float(np.mean([b[name] for b in beyond])) for name in beyond[0]},
         by_week={
             f"{week.cutoff:%Y-%m-%d}": {
@@ -57,7 +57,7 @@ def outcome(slates: Sequence[Slates], weeks: Sequence[Week]) -> Outcome:
                 "recall@20": float(w["recall@20"].mean()),
                 "explore_recall@20": float(e["recall@20"].mean()),
             }
-            for week, (w, e, _) in zip(weeks, found, strict=True)
+            for week, (w, e) in zip(weeks, found, strict=True)
         },
         seconds={
             "fit": float(np.mean([s.fit_seconds for s in slates])),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from training.dataset.labels import epoch
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.evaluate.slates import member
 from training.retrieval.blend import Candidates
-from training.retrieval.log import F32, I32, I64, PurchaseLog
+from training.retrieval.log import F32, I32, I64, PurchaseLog, unseen
 from training.schedule import HORIZON
 from training.shards import Columns
 
@@ -86,14 +86,11 @@ def rows_at(
     log: PurchaseLog,
     cutoff: datetime,
     candidates: Candidates,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> Rows:
-    """Label the candidates and join the features as they were at the cutoff. `progress` is told of users done."""
+    """Label the candidates and join the features as they were at the cutoff."""
     truth, owned = log.truth(cutoff, HORIZON), log.before(cutoff).owned()
-    known = (truth - truth.multiply(owned)).tocsr()
-    known.eliminate_zeros()
     users = np.asarray(candidates.users, np.int64)
-    numeric, categorical = features(paths, log, cutoff, candidates, progress)
+    numeric, categorical = features(paths, log, cutoff, candidates)
     return Rows(
         cutoff,
         users,
@@ -101,15 +98,13 @@ def rows_at(
         member(users, candidates.items, truth),
         member(users, candidates.items, owned),
         np.diff(truth.indptr)[users].astype(np.int64),
-        np.diff(known.indptr)[users].astype(np.int64),
+        np.diff(unseen(truth, owned).indptr)[users].astype(np.int64),
         numeric,
         categorical,
     )
 
 
-def features(
-    paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: Candidates, progress: Callable[[int], None]
-) -> tuple[F32, I64]:
+def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: Candidates) -> tuple[F32, I64]:
     """Numbers (n·k, F) and keys (n·k, C) of the candidates, by the point-in-time join and the transforms of serving."""
     store, time = applied_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
@@ -125,7 +120,6 @@ def features(
         inputs = assemble(user, catalogue.rows.take(catalogue.positions(keys)), time)
         at = slice(j * k, (j + 1) * k)
         numeric[at, :width], categorical[at, :-1], categorical[at, -1] = inputs.numeric, inputs.categorical, keys
-        progress(j + 1)
     numeric[:, width:] = retrieval_columns(candidates)
     return numeric, categorical
 

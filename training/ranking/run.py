@@ -14,9 +14,10 @@ import numpy as np
 from feature_repo.paths import DataPaths, write_json
 from training import metrics
 from training.ranking import contenders
-from training.ranking.ablation import CHAMPION, LIGHTGBM, RANKERS, STORED, Model, Ranker, fit_rankers
+from training.ranking.ablation import RANKERS, Model, Ranker, fit_rankers
 from training.ranking.key import key_of_data
 from training.ranking.lists import Lists, draw_lists, whole
+from training.ranking.names import CHAMPION, LIGHTGBM, STORED
 from training.ranking.network import Ensemble
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
 from training.ranking.recall import candidate_recall, recall_by_source
@@ -25,7 +26,7 @@ from training.ranking.slate import Slates, Week, by_scores, kept_by_generator
 from training.ranking.stored import StoredFeatures, fit_stored, stacked
 from training.ranking.tuning import Tuned, tune
 from training.ranking.weeks import Weeks
-from training.retrieval.blend import fit_blend
+from training.retrieval.blend import Blend, fit_blend
 from training.retrieval.log import F64, PurchaseLog, read_log
 from training.shards import Block
 
@@ -103,9 +104,9 @@ def _rows(work: Evaluation, stored: StoredFeatures) -> tuple[SplitRows, dict[str
     return SplitRows(train, validation, tuple(made(c) for c in work.weeks.test)), seconds
 
 
-def rows_path(paths: DataPaths, cutoff: datetime) -> Path:
-    """Where the rows of a cutoff are kept."""
-    key = key_of_data(paths, contenders.SOURCES, CANDIDATES)
+def rows_path(paths: DataPaths, cutoff: datetime, part: tuple[int, int]) -> Path:
+    """Where the rows of a cutoff and a part of its users are kept."""
+    key = key_of_data(paths, contenders.SOURCES, CANDIDATES, part)
     return paths.ranking / f"rows-{cutoff:%Y-%m-%d}-{key[:12]}.npz"
 
 
@@ -114,7 +115,7 @@ def kept_rows(work: Evaluation, cutoff: datetime, seconds: dict[str, float], par
 
     part: first user and step, of those with purchases on both sides of the cutoff.
     """
-    path = rows_path(work.paths, cutoff)
+    path = rows_path(work.paths, cutoff, part)
     if path.is_file():
         return Rows.read(path)
     times = [perf_counter()]
@@ -221,7 +222,7 @@ def _candidates(work: Evaluation, rows: SplitRows) -> dict[str, Any]:
     sources = [g.source for g in contenders.generators()]
     names = columns_of(sources).numeric
     at = {source: names.index(f"retrieval_{source}_rank") for source in sources}
-    by_column = recall_by_source(rows.test, list(at.values()), 500)
+    by_column = recall_by_source(rows.test, list(at.values()), Blend.depth)
     return {
         **candidate_recall(rows.test, work.test),
         "by_source": {source: by_column[column] for source, column in at.items()},

@@ -11,9 +11,9 @@ from time import perf_counter
 import numpy as np
 
 from training.evaluate.slates import F64, accuracy, member
-from training.ranking.rows import Bools, Rows, active_users
+from training.ranking.rows import Rows, active_users
 from training.retrieval.generator import Generator, pieces, top
-from training.retrieval.log import F32, I32, I64, PurchaseLog, Sparse
+from training.retrieval.log import F32, I32, I64, PurchaseLog, Sparse, unseen
 from training.schedule import HORIZON
 
 SIZE = 20
@@ -38,9 +38,7 @@ class Week:
         """The week of purchases that begins at the cutoff, of every `step`-th user."""
         past, truth = log.before(cutoff), log.truth(cutoff, HORIZON)
         owned = past.owned()
-        new = (truth - truth.multiply(owned)).tocsr()
-        new.eliminate_zeros()
-        return cls(cutoff, past, active_users(log, cutoff)[::step], truth, new, owned)
+        return cls(cutoff, past, active_users(log, cutoff)[::step], truth, unseen(truth, owned), owned)
 
 
 @dataclass(frozen=True)
@@ -92,11 +90,11 @@ def by_scores(scores: F64, rows: Rows, fit_seconds: float, score_seconds: float)
     return Slates(items, explore, fit_seconds, score_seconds)
 
 
-def measured(slates: Slates, week: Week) -> tuple[dict[str, F64], dict[str, F64], Bools]:
-    """Metrics by household of the slates (n,), of the explore slates (m ≤ n,), and who of the n has explore truth."""
+def measured(slates: Slates, week: Week) -> tuple[dict[str, F64], dict[str, F64]]:
+    """Metrics by household of the slates (n,), and of the explore slates of the m ≤ n that have explore truth."""
     wanted = np.diff(week.truth.indptr)[week.users]
     new = np.diff(week.new.indptr)[week.users]
     explorers = new > 0
     whole = accuracy(member(week.users, slates.items, week.truth), wanted)
     explored = accuracy(member(week.users, slates.explore, week.new)[explorers], new[explorers])
-    return whole, explored, explorers
+    return whole, explored

@@ -17,7 +17,7 @@ import numpy as np
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 from training.fit import Settings, Trained, train
-from training.ranking.lists import whole
+from training.ranking.lists import narrow, whole
 from training.ranking.rows import Rows
 from training.retrieval.log import F64
 from training.schedule import HORIZON, WEEK
@@ -32,7 +32,7 @@ class StoredFeatures:
 
     def score(self, block: Block) -> F64:
         """Calibrated log-odds (n,)."""
-        found: F64 = self.trained.logits(_stored(block))
+        found: F64 = self.trained.logits(narrow(block, RANKING))
         return found
 
 
@@ -40,12 +40,6 @@ def stacked(rows: Rows, stored: StoredFeatures) -> Rows:
     """The rows with the stored model's log-odds as their last number."""
     score = stored.score(whole(rows)).astype(np.float32)
     return replace(rows, numeric=np.concatenate([rows.numeric, score[:, None]], axis=1))
-
-
-def _stored(block: Block) -> Block:
-    numeric = block.numeric[:, : len(RANKING.numeric)]
-    categorical = block.categorical[:, : len(RANKING.categorical)]
-    return Block(numeric, categorical, block.label, block.offset, block.weight)
 
 
 def fit_stored(paths: DataPaths, until: datetime, seed: int = 0) -> StoredFeatures:

@@ -1,22 +1,11 @@
-"""The tables of docs/ranking.md, from the JSON of the evaluation alone.
-
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`.
-"""
+"""The tables of docs/ranking.md, from the JSON of the evaluation alone."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-from shoprank.errors import UserError
-from training.ranking.ablation import LAMBDARANK, LIGHTGBM, MLPS, RANKERS
-from training.ranking.contenders import PERSONAL, POPULARITY
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+from training.evaluate.page import placed, table
+from training.ranking.names import LAMBDARANK, LIGHTGBM, MLPS, PERSONAL, POPULARITY
 
 
 def contenders(result: dict[str, Any]) -> str:
@@ -91,10 +80,11 @@ def sources(result: dict[str, Any]) -> str:
 def ablation(result: dict[str, Any]) -> str:
     """Every ranker on the same rows."""
     rows = []
-    for ranker in RANKERS:
-        whole = result["contenders"][ranker.name]["whole"]
-        explore = result["contenders"][ranker.name]["explore"]
-        scored = result["classification"].get(ranker.name)
+    for name, found in result["contenders"].items():
+        if name in result["tuning"]:
+            continue  # a baseline
+        whole, explore = found["whole"], found["explore"]
+        scored = result["classification"].get(name)
         cells = [f"{whole['ndcg@10']['mean']:.4f}", f"{whole['recall@20']['mean']:.4f}"]
         cells.append(f"{explore['recall@20']['mean']:.4f}")
         if scored is None:
@@ -102,7 +92,7 @@ def ablation(result: dict[str, Any]) -> str:
         else:
             cells += [f"{scored['roc_auc']:.4f}", f"{scored['pr_auc']:.4f}", f"{scored['log_loss']:.5f}"]
             cells.append(f"{scored['calibration_error'] / result['classified']['base_rate']:.1%}")
-        rows.append([ranker.name, *cells])
+        rows.append([name, *cells])
     header = ["", "NDCG@10", "Recall@20", "new, Recall@20", "ROC AUC", "PR AUC", "log loss", "calibration error / base"]
     return table(header, rows)
 
@@ -155,13 +145,7 @@ TABLES = (targets, contenders, differences, weeks, candidates, sources, ablation
 
 def written(page: str, result: dict[str, Any]) -> str:
     """The page with every table anew. Raises UserError where a table's place is missing."""
-    for make in TABLES:
-        name, text = make.__name__, make(result)
-        place = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        page, count = place.subn(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", page)  # type: ignore[misc]
-        if count != 1:
-            raise UserError(f"the page has {count} places for {name}")
-    return page
+    return placed(page, {make.__name__: make(result) for make in TABLES})
 
 
 def _ordered(result: dict[str, Any]) -> list[str]:

@@ -63,7 +63,7 @@ class Content:
     def fit(self, log: PurchaseLog) -> Profiles:
         """Profiles of the users."""
         described = tokens(log.catalogue)
-        owned = log.matrix(0.5 ** (log.age / self.half_life))
+        owned = log.matrix(log.halved(self.half_life))
         owned.data = np.log1p(owned.data)
         profile = owned @ described
         prior = (1 + log.popularity(28)) ** self.blend
@@ -89,7 +89,7 @@ class CategoryPopularity:
         codes = log.catalogue.codes(self.level)
         users, items = log.catalogue.shape
         levels = int(codes.max()) + 1
-        weight = (0.5 ** (log.age / self.half_life)).astype(np.float32)
+        weight = log.halved(self.half_life).astype(np.float32)
         shares = sp.csr_matrix((weight, (log.users, codes[log.items])), (users, levels))
         shares.data **= self.power
         popularity = log.popularity(self.days)

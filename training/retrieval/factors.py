@@ -41,7 +41,7 @@ class ImplicitAls:
 
     def fit(self, log: PurchaseLog) -> Factors:
         """Alternate."""
-        matrix = log.matrix(0.5 ** (log.age / self.half_life))
+        matrix = log.matrix(log.halved(self.half_life))
         matrix.data = (1 + self.alpha * np.log1p(matrix.data)).astype(np.float32)
         model = AlternatingLeastSquares(
             factors=self.factors,
@@ -89,7 +89,7 @@ class Ease:
         """Invert."""
         count = np.bincount(log.items, minlength=log.catalogue.shape[1])
         kept = np.sort(np.argsort(-count, kind="stable")[: min(self.items, int((count > 0).sum()))])
-        matrix = log.matrix(0.5 ** (log.age / self.half_life))[:, kept]
+        matrix = log.matrix(log.halved(self.half_life))[:, kept]
         matrix.data = np.log1p(matrix.data)
         gram = (matrix.T @ matrix).toarray()
         gram[np.diag_indices(len(kept))] += self.l2

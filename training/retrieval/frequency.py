@@ -36,6 +36,6 @@ class PersonalFrequency:
 
     def fit(self, log: PurchaseLog) -> Personal:
         """Count."""
-        weight = None if self.half_life is None else 0.5 ** (log.age / self.half_life)
+        weight = None if self.half_life is None else log.halved(self.half_life)
         popularity = log.popularity(28)
         return Personal(log.matrix(weight), popularity / max(float(popularity.max()), 1) * 100)

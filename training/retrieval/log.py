@@ -71,6 +71,10 @@ class PurchaseLog:
         """Days from each purchase to the cutoff, (n,)."""
         return self.now - self.at
 
+    def halved(self, days: float) -> F64:
+        """Weights of the purchases, (n,): one now, half of that for each `days` days of age."""
+        return 0.5 ** (self.age / days)
+
     def before(self, cutoff: datetime) -> PurchaseLog:
         """The purchases before `cutoff` (naive UTC), which becomes the log's own."""
         now = epoch(cutoff) / DAY
@@ -111,6 +115,13 @@ class PurchaseLog:
         start = epoch(cutoff) / DAY
         inside = (self.at >= start) & (self.at < start + horizon.total_seconds() / DAY)
         return self.take(inside).owned()
+
+
+def unseen(bought: Sparse, owned: Sparse) -> Sparse:
+    """Of what was bought, users × items, what the user did not own."""
+    new = (bought - bought.multiply(owned)).tocsr()
+    new.eliminate_zeros()
+    return new
 
 
 def read_log(paths: DataPaths) -> PurchaseLog:

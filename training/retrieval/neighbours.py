@@ -49,7 +49,7 @@ class TifuKnn:
         size = np.minimum(self.group, baskets - nth * self.group)
         weight = self.within**inside / size * self.between**nth / groups
         vectors = log.matrix(weight)
-        near = nearest(vectors, self.neighbours, euclidean=True)
+        near = nearest(vectors, self.neighbours)
         return Mixed(near * (1 - self.own), vectors, vectors * self.own)
 
 
@@ -96,7 +96,7 @@ class ItemKnn:
     def fit(self, log: PurchaseLog) -> Mixed:
         """Similarities of items."""
         owned = log.owned()
-        weights = log.matrix(0.5 ** (log.age / self.half_life))
+        weights = log.matrix(log.halved(self.half_life))
         buyers = np.asarray(owned.sum(0)).ravel()
         near = _by_items(weights, owned, buyers, 10, self.neighbours, self.shrink)
         return Mixed(near.weights, near.values, weights * self.own)
@@ -119,7 +119,7 @@ class Association:
         baskets = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, past.items)), shape)
         baskets.data[:] = 1
         count = np.asarray(baskets.sum(0)).ravel()
-        weights = log.matrix(0.5 ** (log.age / self.half_life))
+        weights = log.matrix(log.halved(self.half_life))
         return _by_items(weights, baskets, count, 15, self.neighbours, 20)
 
 
@@ -154,11 +154,11 @@ def basket_ages(log: PurchaseLog) -> tuple[I32, I32]:
     return nth[place].astype(np.int32), sizes[log.users].astype(np.int32)
 
 
-def nearest(vectors: Sparse, k: int, euclidean: bool) -> Sparse:
-    """Users × users: 1/k at the k nearest others of each, by Euclidean distance or by cosine."""
+def nearest(vectors: Sparse, k: int) -> Sparse:
+    """Users × users: 1/k at the k nearest others of each, by Euclidean distance."""
     products = (vectors @ vectors.T).toarray()
     square = products.diagonal().copy()
-    closeness = 2 * products - square[None] if euclidean else products / np.sqrt(np.maximum(square, 1e-12))[None]
+    closeness = 2 * products - square[None]
     closeness[:, square == 0] = -np.inf
     np.fill_diagonal(closeness, -np.inf)
     k = min(k, len(square) - 1)

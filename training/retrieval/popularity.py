@@ -69,5 +69,5 @@ class SegmentPopularity:
         count = min(self.segments, max(1, len(np.unique(log.users))))
         segment = KMeans(count, n_init=1, random_state=0, max_iter=50).fit_predict(profile).astype(np.int32)
         scores = np.zeros((count, items), np.float32)
-        np.add.at(scores, (segment[log.users], log.items), 0.5 ** (log.age / self.half_life))
+        np.add.at(scores, (segment[log.users], log.items), log.halved(self.half_life))
         return BySegment(scores, segment)

@@ -60,7 +60,7 @@ def pairs_of(log: PurchaseLog) -> Pairs:
     np.minimum.at(first, place, log.at)
     np.maximum.at(last, place, log.at)
     gap = np.where(count > 1, (last - first) / np.maximum(count - 1, 1), np.nan)
-    steady: F64 = np.bincount(place, 0.5 ** (log.age / 56), len(key)).astype(np.float64)
+    steady: F64 = np.bincount(place, log.halved(56), len(key)).astype(np.float64)
     return Pairs(key // items, key % items, count.astype(np.float64), log.now - last, gap, steady)
 
 

@@ -153,3 +153,19 @@ def test_a_handler_may_cancel_its_call() -> None:
     with call(handler) as ask, pytest.raises(grpc.RpcError) as error:
         ask(b"", timeout=5)
     assert error.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_an_answer_that_cannot_be_sent_ends_its_call_and_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    def handler(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if request == b"bad":
+            broken: Any = (("key", object()),)
+            context.set_trailing_metadata(broken)
+        return request
+
+    with call(handler) as ask:
+        for _ in range(2 * BOUNDS.threads):  # as many as would end every thread
+            with pytest.raises(grpc.RpcError) as error:
+                ask(b"bad", timeout=5)
+            assert error.value.code() is grpc.StatusCode.INTERNAL
+        assert ask(b"good", timeout=5) == b"good"
+    assert "/t.T/Call: the answer could not be sent" in caplog.text

@@ -196,6 +196,35 @@ def test_calls_that_wait_when_the_server_stops_are_answered() -> None:
     gated.channel.close()
 
 
+class LateCall:
+    """An event of a call that threads hear of after that of the last call asked for in vain."""
+
+    success = True
+
+    def __init__(self) -> None:
+        self.call = self
+
+    def start_server_batch(self, operations: Any, tag: Any) -> None:
+        """Take the operations."""
+
+
+def test_a_server_stops_whatever_the_order_in_which_threads_hear_of_its_last_calls() -> None:
+    gated = Gated(BOUNDS)
+    gate, path = gated.gate, "/t.T/Slow"
+    method = gate._methods[path]
+    with gate._state.lock:
+        gate._closing, asked, method.asked = True, method.asked, 2
+    nothing: Any = type("Nothing", (), {"success": False})()
+    assert gate.arrived(method, nothing) == (None, ())
+    assert path in gate._state.due
+    gate.arrived(method, LateCall())
+    assert path not in gate._state.due
+    with gate._state.lock:
+        gate._closing, method.asked = False, asked
+        gate._state.rpc_states = {state for state in gate._state.rpc_states if not hasattr(state, "answer")}
+    gated.close()
+
+
 def test_callers_that_go_leave_no_place_taken(gated: Gated) -> None:
     for _ in range(20):
         calls = [gated.slow.future(b"x", timeout=20) for _ in range(8)]

@@ -1,0 +1,59 @@
+"""Has grpcio answer the calls that the gate does not bound, in its own way, once their requests are there."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from grpc import _common
+from grpc import _server as private
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
+
+from server.process.context import NO_FLAGS
+
+THREADS = 2
+"""Threads for these calls, such as health checks; they answer no others."""
+
+
+class Passing:
+    """Calls with one request. state: the server's, whose lock is held when one is taken."""
+
+    def __init__(self, state: Any) -> None:
+        self._state = state
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="other")
+
+    def take(self, handler: Any, event: Any) -> None:
+        """Wait for the request of a call that has arrived, and have the handler answer it."""
+        call: Any = private._RPCState()  # type: ignore[no-untyped-call]
+        self._state.rpc_states.add(call)
+        with call.condition:
+            event.call.start_server_batch(
+                (cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), private._receive_close_on_server(call)
+            )
+            call.due.add(private._RECEIVE_CLOSE_ON_SERVER_TOKEN)
+            event.call.start_server_batch(
+                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._received(handler, event, call, got)
+            )
+            call.due.add(private._RECEIVE_MESSAGE_TOKEN)
+
+    def _received(self, handler: Any, event: Any, call: Any, got: Any) -> Any:
+        request = got.batch_operations[0].message()
+
+        def parsed() -> Any:
+            message = _common.deserialize(request, handler.request_deserializer)
+            if message is None:
+                with call.condition:
+                    private._abort(call, event.call, cygrpc.StatusCode.internal, b"the request is no message")
+            return message
+
+        if request is not None:
+            streams = handler.response_streaming
+            answer = private._stream_response_in_pool if streams else private._unary_response_in_pool
+            self._threads.submit(
+                call.context.run, answer, event, call, handler.unary_stream if streams else handler.unary_unary,
+                parsed, handler.request_deserializer, handler.response_serializer,
+            )  # fmt: skip
+        with call.condition:
+            if request is None and call.client is not private._CANCELLED:
+                private._abort(call, event.call, cygrpc.StatusCode.unimplemented, b"exactly one request is needed")
+            return private._possibly_finish_call(call, private._RECEIVE_MESSAGE_TOKEN)

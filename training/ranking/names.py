@@ -1,0 +1,17 @@
+"""What baselines and rankers are called in results and pages."""
+
+from __future__ import annotations
+
+POPULARITY = "global top frequency, 28 days"
+PERSONAL = "personal top frequency"
+
+STORED = "MLP 128-64-1 of the training set"
+PLAIN = "MLP 128-64-1, stored features only"
+RETRIEVAL = "MLP 128-64-1, stacked, with retrieval columns"
+WIDE = "MLP 256-64-1"
+LISTWISE = "MLP 256-64-1, rows and lists"
+PAIRWISE = "MLP 256-64-1, rows and pairs"
+MLPS = "MLP ensemble"
+LAMBDARANK = "LightGBM LambdaRank"
+LIGHTGBM = "LightGBM, log loss"
+CHAMPION = "ensemble of MLPs and trees"

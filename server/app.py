@@ -64,6 +64,8 @@ BOUNDED = (
     "/inference.GRPCInferenceService/ModelInfer",
 )
 """Methods whose calls are bounded; those of others pass whatever the load."""
+BRIEF = ("/shoprank.v1.RankingService/RankItems",)
+"""Methods of which one thread answers several calls side by side; they step aside for what takes long."""
 
 SETTLE_SECONDS = 0.05
 """Time for connections on their way to a socket that has stopped listening."""
@@ -152,7 +154,7 @@ def _start(
     health_servicer = _register(server, settings, ranker, catalogue, models, stages)
     if settings.limits.gate:
         bounds = Bounds.of(settings.limits, settings.threads)
-        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued)
+        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued, BRIEF)
     if shared_port:  # only now: the kernel hands connections to every process that listens
         listen(server, settings.host, port, credentials)
     server.start()

@@ -15,9 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from server.columns import ranked_columns
 from server.items import Found
 from server.ranker import Ranking, Scores, State, Status
-from server.wire import entries_of, softmax_of
+from server.wire import entries_of
 from shoprank.v1 import ranking_pb2 as pb
 
 STATES = {
@@ -40,19 +41,26 @@ def scored(scores: Scores) -> bytes:
 
 def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
-    by, items = ranking.by, ranking.items
-    rest = (
-        pb.RankItemsResponse(unknown_item_ids=items.unknown, candidate_count=len(items)).SerializeToString(),
+    by, items, chosen = ranking.by, ranking.items, ranking.chosen
+    parts = (
+        _counted(len(items)),
+        pb.RankItemsResponse(unknown_item_ids=items.unknown).SerializeToString() if items.unknown else b"",
         _status(pb.RankItemsResponse, ranking.status),
         _served_by(pb.RankItemsResponse, by.model, by.version, by.feature_service, ranking.time),
     )
-    chosen = ranking.chosen
-    columns = (
-        softmax_of(ranking.logits, chosen, ranking.temperature),
-        ranking.purchase_probabilities.take(chosen),
-        ranking.logits.take(chosen),
+    if not len(chosen):
+        return b"".join(parts)
+    shelf, purchases, logits = items.shelf, ranking.purchase_probabilities, ranking.logits
+    columns = ranked_columns(
+        chosen, items.positions, shelf.facts, shelf.entries, purchases, logits, ranking.temperature
     )
-    return _joined(ranking.items, chosen, columns, rest)
+    return b"".join((columns, *parts))
+
+
+@lru_cache(maxsize=16_384)
+def _counted(count: int) -> bytes:
+    """The field `candidate_count` of a ranking's reply."""
+    return pb.RankItemsResponse(candidate_count=count).SerializeToString()
 
 
 def _joined(

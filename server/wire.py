@@ -7,7 +7,6 @@ https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numba
@@ -37,7 +36,6 @@ _bytes = _types.Array(_types.uint8, 1, "C", readonly=True)
 _out = _types.Array(_types.uint8, 1, "C")
 _longs = _types.Array(_types.int64, 1, "C")
 _longs_read = _types.Array(_types.int64, 1, "C", readonly=True)
-_floats = _types.Array(_types.float32, 1, "C", readonly=True)
 _index = _types.Array(_types.int64, 2, "C")
 
 
@@ -229,27 +227,6 @@ def spans_of(texts: list[bytes]) -> I64:
     """Spans of the texts where they are put one behind the other."""
     sizes = np.fromiter(map(len, texts), np.int64, len(texts))
     return (np.cumsum(sizes) - sizes) << OFFSET_BITS | sizes
-
-
-@numba.njit(
-    _types.Array(_types.float32, 1, "C")(_floats, _longs_read, _types.float64),
-    cache=True,
-    error_model="numpy",
-    nogil=True,
-)
-def softmax_of(logits: Any, chosen: Any, temperature: float) -> Any:
-    """Softmax over all logits (n,), of those at `chosen` (k,); see `scoring.softmax`."""
-    largest = np.float64(-np.inf)
-    for logit in logits:
-        largest = max(largest, np.float64(logit))
-    powers, total = np.empty(len(logits), np.float64), 0.0
-    for i in range(len(logits)):
-        powers[i] = math.exp((np.float64(logits[i]) - largest) / temperature)
-        total += powers[i]
-    out = np.empty(len(chosen), np.float32)
-    for i in range(len(chosen)):
-        out[i] = powers[chosen[i]] / total
-    return out
 
 
 @numba.njit(_types.Array(_types.uint8, 1, "C")(_longs_read, _longs_read, FACTS_TYPE, _bytes), cache=True, nogil=True)

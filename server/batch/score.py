@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from feature_repo.transforms import I64
 from server.catalogue import Listing
+from server.columns import softmax_of
 from server.features import OnlineFeatures
 from server.items import Found, Items, Wanted
 from server.models.model import F32, Model
 from server.scoring import best
 from server.towers import Asked
 from server.users import StoredUser
-from server.wire import OFFSET_BITS, softmax_of
+from server.wire import OFFSET_BITS
 
 ROWS_A_RUN = 2_048
 """Rows of one run of the model: what it reads and writes stays in the processor's caches."""

@@ -41,14 +41,26 @@ class Context(grpc.ServicerContext):
         self._call = event.call
         self._received = received
         self._lock = Lock()
-        self._due = 2  # its end as seen by the core, and what is sent to it
+        self._due = 1  # what is sent to it; while it is watched also its end, as the core sees it
+        self._watched = self._ended = False
         self._initial = True
         self._code: grpc.StatusCode | None = None
         self._details = b""
         self._trailing: Any = None
         self._callbacks: list[Callable[[], None]] | None = []
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), self._closed)
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._arrived)
+
+    def watch(self) -> None:
+        """From here on `is_active` tells when the caller goes; before it says True. A call costs less unwatched.
+
+        Nothing happens once the call's end was sent.
+        """
+        with self._lock:
+            if self._watched or self._ended:
+                return
+            self._watched = True
+            self._due += 1
+            self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), self._closed)
 
     def answer(self, request: bytes, handler: Any) -> None:
         """Have the call answered by a handler of grpcio, and send the answer."""
@@ -70,6 +82,10 @@ class Context(grpc.ServicerContext):
         operations = [cygrpc.SendStatusFromServerOperation(self._trailing, code, self._details, NO_FLAGS)]
         if self._initial:
             operations.append(cygrpc.SendInitialMetadataOperation(None, NO_FLAGS))
+        with self._lock:
+            self._ended = True
+        if not self._watched:  # the core asks for it, at the latest now
+            operations.append(cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS))
         if message is not None:
             operations.append(cygrpc.SendMessageOperation(message, NO_FLAGS))
         self._call.start_server_batch(operations, self._sent)
@@ -86,6 +102,8 @@ class Context(grpc.ServicerContext):
     def _sent(self, event: Any) -> Forget:
         with self._lock:
             self._due -= 1
+            if not self._watched:
+                self._callbacks = None
             return (None, ()) if self._due else (self, ())
 
     # What a handler is given, as `grpc.ServicerContext` has it.
@@ -104,6 +122,7 @@ class Context(grpc.ServicerContext):
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Have it called when the call ends; False where it has."""
+        self.watch()
         with self._lock:
             if self._callbacks is None:
                 return False

@@ -1,50 +1,112 @@
-"""Threads that take events from gRPC's core, beside grpcio's own one."""
+"""Threads that take events from gRPC's core, in place of grpcio's own one.
+
+One thread at a time hears of events, and does what they ask for at once where that takes little: a thread that hears
+and one that answers would hand the interpreter to and fro between them, at every event. Where it takes long, the thread
+steps aside first (`turn.step_aside`), and the next one hears of what comes meanwhile; and where it takes long though it
+should not, such as a store that does not answer, the next one does not wait for that.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from threading import Thread
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from types import MethodType
 from typing import Any
 
 from grpc import _server as private
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 
+from server.process.turn import Turn, Turns
+
+log = logging.getLogger(__name__)
+
 PAUSE = 1.0
 """Seconds without an event after which it is looked whether the server has stopped."""
+AT_ONCE = 64
+"""Events that are heard of, at most, before calls that wait are answered."""
 
 
 class Events:
-    """A server's completion queue, polled by several threads.
+    """A server's completion queue, heard by several threads in turn.
 
     grpcio ends the thread that sees the last event; here any may see it, and the others end too. state: the server's.
+    answer: answers some of the calls that wait; returns whether more do. late: called where that takes long.
     """
 
-    def __init__(self, state: Any) -> None:
+    def __init__(self, state: Any, answer: Callable[[], bool], late: Callable[[], None]) -> None:
         self._state = state
+        self._answer = answer
+        self._late = late
+        self._turns = Turns()
+        self._ended = Event()
         self.queue = state.completion_queue
         state.completion_queue = self
 
     def start(self, threads: int) -> None:
-        """Poll with so many threads more."""
+        """Hear of events with so many threads."""
         for i in range(threads):
             Thread(target=self._run, name=f"answer-{i}", daemon=True).start()
 
     def _run(self) -> None:
-        going = True
-        while going:
-            event = self.poll(time.time() + PAUSE)
-            timeout = event.completion_type == cygrpc.CompletionType.queue_timeout
-            going = timeout or private._process_event_and_continue(self._state, event)
+        turn, more = Turn(self._turns), False
+        while True:
+            if turn.take():
+                self._late()
+            if self._ended.is_set() or not self._hear(0.0 if more else PAUSE):
+                self._ended.set()
+                turn.leave()
+                return
+            turn.busy()
+            more = self._answer()
+            while more and not turn.mine:  # another thread hears of events, and may not answer these
+                more = self._answer()
+
+    def _hear(self, seconds: float) -> bool:
+        """Take the events there are, waiting for so many seconds for one; False after the last that will ever be."""
+        for at in range(AT_ONCE):
+            event = self.queue.poll(0.0 if at or not seconds else time.time() + seconds)
+            if event.completion_type == cygrpc.CompletionType.queue_timeout:
+                return self._state.stage is not private._ServerStage.STOPPED
+            if type(event.tag) is not MethodType:  # not one of a `Context`
+                going = private._process_event_and_continue(self._state, event)
+            else:
+                going = self._told(*event.tag(event))
+            if not going:
+                return False
             event = None  # it keeps its call alive
+        return True
+
+    def _told(self, over: Any, callbacks: Sequence[Callable[[], None]]) -> bool:
+        """What grpcio does once who is told of an event has been; the same in fewer steps. False as `_hear`."""
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                log.exception("a callback of a call failed")
+        if over is None:
+            return True
+        with self._state.lock:
+            self._state.rpc_states.remove(over)
+            return not private._stop_serving(self._state)
 
     def poll(self, deadline: float | None = None) -> Any:
-        """The next event, as the queue's own method; once the server has stopped, one that ends who asked."""
-        event = self.queue.poll(deadline)
-        timeout = event.completion_type == cygrpc.CompletionType.queue_timeout
-        return _Last(self._state) if timeout and self._state.stage is private._ServerStage.STOPPED else event
+        """What grpcio's own thread hears, as by the queue's method: nothing, until the server has stopped."""
+        self._ended.wait(PAUSE if deadline is None else max(0.0, deadline - time.time()))
+        return _Last(self._state) if self._ended.is_set() else NOTHING_HEARD
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.queue, name)
+
+
+class _Nothing:
+    """An event that says that there was none."""
+
+    completion_type = cygrpc.CompletionType.queue_timeout
+
+
+NOTHING_HEARD = _Nothing()
 
 
 class _Last:

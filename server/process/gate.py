@@ -9,7 +9,7 @@ the channel argument `grpc.server.max_pending_requests` are ended by it.
 
 The threads that answer are those that take events from the core, one more than may answer at once, so that one is
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
-more than an empty call does without.
+more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`).
 
 Whatever is private to grpcio stands here, in `context`, `events`, `passing` and `grpc_private`; `Gate` raises where it
 is not as in the versions tested.
@@ -20,9 +20,10 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import partial
 from threading import Timer
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
@@ -34,10 +35,14 @@ from server.process.context import NO_FLAGS, NOTHING, Context, Forget
 from server.process.events import Events
 from server.process.grpc_private import checked_state
 from server.process.passing import Passing
+from server.process.together import side_by_side
+from server.process.turn import step_aside
 from shoprank.errors import Overloaded
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
+SIDE_BY_SIDE = 8
+"""Calls at most that one thread answers side by side."""
 AT_HAND = 64
 """Calls of each other method that are asked for ahead, so that the C core need not end any."""
 
@@ -49,7 +54,9 @@ class Gate:
 
     server: not started, with the methods registered. methods: paths, `/package.Service/Name`, of methods with one
     request and one reply. refused: called for each call that is refused. queued: told how many seconds a call waited
-    for a thread. Raises ShoprankError where this version of grpcio is made differently.
+    for a thread. brief: those of the methods that take so little time that calls are answered side by side; one that
+    takes longer has to say so (`together.apart`). Raises ShoprankError where this version of grpcio is made
+    differently.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Gate:
         bounds: Bounds,
         refused: Callable[[], None] = lambda: None,
         queued: Callable[[float], None] = lambda seconds: None,
+        brief: Collection[str] = (),
     ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
@@ -68,13 +76,14 @@ class Gate:
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
         self._methods: dict[str, _Method] = {
-            path: _Method(self, path, handler, bounded=path in methods)
+            path: _Method(self, path, handler, bounded=path in methods, brief=path in brief)
             for path, handler in self._state.registered_method_handlers.items()
             if not handler.request_streaming
         }
         self._bounded = [method for method in self._methods.values() if method.bounded]
-        self._answering = 0
-        self._waiting: deque[tuple[_Method, Context, bytes, float]] = deque()
+        self._busy = 0  # threads that answer
+        self._answering: set[Context] = set()
+        self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
         self._timer: Timer | None = None
         self._crowd = Crowd(bounds.queue, bounds.patience)
@@ -82,12 +91,12 @@ class Gate:
         status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = _Core(self, self._core)
-        self._events = Events(self._state)
+        self._events = Events(self._state, self._answer_some, self._watch_answered)
 
     def start(self) -> None:
         """The server starts: from now on there are events."""
         self._core.start()
-        self._events.start(self._bounds.threads)
+        self._events.start(self._bounds.threads + 1)
 
     def request(self, path: str) -> None:
         """grpcio starts to ask for calls of the method. The server's lock is held."""
@@ -119,7 +128,7 @@ class Gate:
 
     def _room(self) -> int:
         """Calls that may still come in."""
-        waiting = self._answering + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
+        waiting = len(self._answering) + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
         return (self._bounds.queue if self._crowd.lasts(waiting) else self._bounds.burst) - waiting
 
     def _receive(self, method: _Method, event: Any) -> None:
@@ -131,22 +140,46 @@ class Gate:
             overdue.cancel()
 
     def received(self, method: _Method, context: Context, request: bytes | None) -> Forget:
-        """The request is there, or will not come. Answer it, and what waits by then, or leave it to a busy thread."""
-        now = perf_counter()
+        """The request is there, or will not come."""
         with self._state.lock:
             self._awaited.remove(context)
             if request is not None:
-                self._waiting.append((method, context, request, now))
-                if self._answering >= self._bounds.threads:
-                    return NOTHING
-                self._answering += 1
-        if request is None:
-            context.set_details("exactly one request is needed")
-            context.end(cygrpc.StatusCode.unimplemented)
-            return NOTHING
-        while (waited := self._next()) is not None:
-            self._answer(*waited)
+                self._waiting.append((method, context, request, perf_counter()))
+                return NOTHING
+        context.set_details("exactly one request is needed")
+        context.end(cygrpc.StatusCode.unimplemented)
         return NOTHING
+
+    def _answer_some(self) -> bool:
+        """Answer the call that has waited longest, and others beside it. Returns whether more wait for a thread."""
+        with self._state.lock:
+            if not self._waiting or self._busy == self._bounds.threads:
+                return False
+            taken = self._taken()
+            self._busy += 1
+            self._answering.update(context for _, context, _, _ in taken)
+        if len(taken) > 1:
+            side_by_side([partial(self._answer, *one) for one in taken])
+        else:
+            if not taken[0][0].brief:
+                taken[0][1].watch()
+                step_aside()
+            self._answer(*taken[0])
+        with self._state.lock:
+            self._busy -= 1
+            self._ask_for_more()
+            return bool(self._waiting)
+
+    def _taken(self) -> list[Waiting]:
+        """Calls to be answered by one thread. Those left are watched: their callers may go before their turn."""
+        waiting = self._waiting
+        taken = [waiting.popleft()]
+        if taken[0][0].brief:
+            while waiting and waiting[0][0].brief and len(taken) < SIDE_BY_SIDE:
+                taken.append(waiting.popleft())
+        for _, context, _, _ in waiting:
+            context.watch()
+        return taken
 
     def _answer(self, method: _Method, context: Context, request: bytes, since: float) -> None:
         """Answer one call. Whatever becomes of it, the thread goes on to the next."""
@@ -158,15 +191,16 @@ class Gate:
             context.set_trailing_metadata(None)
             context.set_details("the answer could not be sent; the server's log says more")
             context.end(cygrpc.StatusCode.internal)
+        finally:
+            with self._state.lock:
+                self._answering.discard(context)
 
-    def _next(self) -> tuple[_Method, Context, bytes, float] | None:
-        """The call that has waited longest; None where this thread is no longer needed."""
+    def _watch_answered(self) -> None:
+        """What should take little takes long: see whether callers go meanwhile."""
         with self._state.lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._answering -= 1
-            self._ask_for_more()
-            return None
+            answering = list(self._answering)
+        for context in answering:
+            context.watch()
 
     def _refuse(self, event: Any) -> None:
         self._refused()
@@ -196,7 +230,7 @@ class Gate:
 
     def _look_again(self) -> None:
         """Calls whose request does not come stop counting, and no event says so."""
-        if self._answering < self._bounds.threads and self._timer is None:
+        if self._busy < self._bounds.threads and self._timer is None:
             self._timer = Timer(FRESH_SECONDS, self._looked_again)
             self._timer.daemon = True
             self._timer.start()
@@ -225,13 +259,18 @@ class Gate:
         return method, ()
 
 
+Waiting: TypeAlias = "tuple[_Method, Context, bytes, float]"
+"""A call whose request is there, and when it came."""
+
+
 class _Method:
     """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own."""
 
-    def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool) -> None:
+    def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool, brief: bool) -> None:
         self._gate = gate
         self.path = path
         self.bounded = bounded
+        self.brief = brief
         self.asked = 0
         self.handler = handler
         if bounded and handler.response_streaming:

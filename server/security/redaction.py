@@ -6,7 +6,8 @@ import json
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ RECENT, RECENT_BYTES = 2_048, 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class _Answering:
+class Answering:
     """The requests being answered, and what to call their users by."""
 
     method: Method
@@ -56,7 +57,7 @@ def _size(request: Any) -> int:
     return len(request) if isinstance(request, bytes) else int(request.ByteSize())
 
 
-_answering: ContextVar[_Answering | None] = ContextVar("answering", default=None)
+_answering: ContextVar[Answering | None] = ContextVar("answering", default=None)
 
 
 class Redaction:
@@ -79,7 +80,7 @@ class Redaction:
 
         def begin(request: Any) -> Any:
             recent = _Recent() if method.client_streams else None
-            _answering.set(_Answering(method, (request,) if recent is None else recent, self._pseudonyms))
+            _answering.set(Answering(method, (request,) if recent is None else recent, self._pseudonyms))
             return request if recent is None else noted(request, recent)
 
         def unary(request: Any, context: grpc.ServicerContext) -> Any:
@@ -92,6 +93,26 @@ class Redaction:
             _answering.set(None)
 
         return streaming if method.server_streams else unary
+
+
+def answered_here() -> Answering | None:
+    """What is noted of the call that this thread answers; for `all_answered`."""
+    return _answering.get()
+
+
+@contextmanager
+def all_answered(several: Sequence[Answering | None]) -> Iterator[None]:
+    """Hide the ids of several calls of one method, while a thread does for all of them what they have in common."""
+    noted = [one for one in several if one is not None]
+    if not noted:
+        yield
+        return
+    requests = [request for one in noted for request in one.requests]
+    before = _answering.set(Answering(noted[0].method, requests, noted[0].pseudonyms))
+    try:
+        yield
+    finally:
+        _answering.reset(before)
 
 
 def user_ids(message: Message) -> set[str]:

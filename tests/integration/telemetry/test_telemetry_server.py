@@ -11,6 +11,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,16 +239,18 @@ def test_calls_that_the_gate_turns_away_and_waits_behind_it_are_counted(
     exposition = running.instruments.exposition
     assert exposition is not None
     server, release = Measured(running, exposition.address), threading.Event()
-    rank = running.ranker.rank
 
-    def slow(*given: Any) -> Any:
+    def slow(rank: Any, *given: Any) -> Any:
         release.wait(5)
         return rank(*given)
 
-    monkeypatch.setattr(running.ranker, "rank", slow)
+    for name in ("rank", "rank_all"):  # of one call, of several side by side
+        monkeypatch.setattr(running.ranker, name, partial(slow, getattr(running.ranker, name)))
     with grpc.insecure_channel(running.address) as channel:
         stub = ranking_pb2_grpc.RankingServiceStub(channel)
-        asked = [stub.RankItems.future(REQUEST) for _ in range(20)]
+        asked = [stub.RankItems.future(REQUEST)]
+        wait_for(lambda: server.value("shoprank_requests_in_flight") == 1)
+        asked += [stub.RankItems.future(REQUEST) for _ in range(19)]
         wait_for(lambda: sum(call.done() for call in asked) >= 10)
         release.set()
         codes = Counter(call.code() for call in asked)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from feature_repo import schema
 from feature_repo.transforms import ItemRows
 from server import wire
+from server.columns import softmax_of
 from server.features import StoredItems
 from server.items import Shelf, Wanted
 from server.parse import RankQuery, checked_rank, rank_query
@@ -147,6 +148,6 @@ def test_entries_of_every_length_are_read_back_by_protobuf(size: int) -> None:
 def test_the_compiled_softmax_is_the_plain_one(logits: list[float], temperature: float, random: object) -> None:
     values = np.array(logits, np.float32)
     chosen = np.argsort(-values, kind="stable")
-    found = wire.softmax_of(values, chosen, temperature)
+    found = softmax_of(values, chosen, temperature)
     np.testing.assert_allclose(found, softmax(values, temperature)[chosen], rtol=1e-6, atol=1e-12)
     assert found.sum() == pytest.approx(1, abs=1e-4)

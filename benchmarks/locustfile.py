@@ -1,6 +1,6 @@
 """A load test of a running server with Locust, for people who plan their own traffic.
 
-    pip install -r benchmarks/requirements-locust.txt
+    pip install --require-hashes -r benchmarks/requirements-locust.txt
     PYTHONPATH=. locust -f benchmarks/locustfile.py --headless --host 127.0.0.1:50051 --users 20 --run-time 1m
 
 In an environment of its own, from the root of the repository. Candidates are drawn from what the server itself

@@ -21,9 +21,10 @@ def python_of(peer: str) -> str:
     if mark.is_file() and mark.read_bytes() == requirements.read_bytes():
         return str(python)
     print(f"peers: installing {requirements.name} into {folder}", flush=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     for command in (
         [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)],
+        [*install, "-r", str(requirements)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -23,6 +23,8 @@ PIN = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+?)\s*(?:;[^\\]*)?(?:\\|
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 ADVISORIES_SECONDS = 300
+BENCHMARK_LOCKS = "benchmarks/**/requirements-*.txt"
+"""Locks of environments that benchmarks make beside shoprank's own; these need not agree with its locks."""
 
 PERMITTED = frozenset(
     {
@@ -51,7 +53,8 @@ def audit(
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
     every = {name: version for lock in pins.values() for name, version in lock.items()}
     installed = {name: found for name in every if (found := _installed(name)) is not None}
-    wrong = [problem for name, text in locks.items() for problem in unhashed(name, text)]
+    apart = {str(file.relative_to(ROOT)): file.read_text() for file in sorted(ROOT.glob(BENCHMARK_LOCKS))}
+    wrong = [problem for name, text in (locks | apart).items() for problem in unhashed(name, text)]
     wrong += [*disagreements(pins), *undeclared(declared, every)]
     wrong += [f"{n}: licence {said!r} is not among those permitted" for n, said in refused_licences(installed.values())]
     if advisories:
@@ -60,7 +63,8 @@ def audit(
         raise ShoprankError("audit:\n  " + "\n  ".join(wrong))
     asked = "advisories looked up" if advisories else "advisories not looked up"
     print(
-        f"audit: {len(every)} packages in {len(locks)} locks are pinned with hashes; "
+        f"audit: {len(every)} packages in {len(locks)} locks are pinned with hashes, "
+        f"as are those in {len(apart)} locks of benchmarks; "
         f"licences of the {len(installed)} installed are permitted; {asked}"
     )
 

@@ -112,15 +112,17 @@ def start(
     shared_port: bool = False,
     place: tuple[str, int] | None = None,
     processes: Processes | None = None,
+    pseudonym_key: bytes | None = None,
 ) -> Running:
     """Load the model, look whether the store answers, and listen; where the port is shared, beside other processes.
 
     place: block of telemetry and slot in it, of a worker whose supervisor serves the metrics. processes: where workers
-    tell each other what they have loaded. Raises BundleError, FeatureStoreError or UserError where something is not in
-    place, the port is taken included.
+    tell each other what they have loaded. pseudonym_key: that of all workers, where no file has one.
+
+    Raises BundleError, FeatureStoreError or UserError where something is not in place, the port is taken included.
     """
     refuse_exposed(settings.host, settings.security)
-    names = None if settings.security.log_user_ids else pseudonyms(settings.security)
+    names = None if settings.security.log_user_ids else pseudonyms(settings.security, pseudonym_key)
     instruments = Instruments.start(settings, place, names.of if names else str)
     try:
         return _start(settings, shared_port, instruments, names, processes)
@@ -151,7 +153,7 @@ def _start(
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]
-    health_servicer = _register(server, settings, ranker, catalogue, models, stages)
+    health_servicer = _register(server, settings, ranker, catalogue, models, stages, recorder.unknown_items)
     if settings.limits.gate:
         bounds = Bounds.of(settings.limits, settings.threads)
         Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued, BRIEF)
@@ -208,10 +210,11 @@ def _register(
     catalogue: Catalogue,
     models: Repository,
     stages: list[Stage],
+    unknown: Callable[[int], None],
 ) -> health.HealthServicer:
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, BatchBounds.of(settings))),
-        (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates)),
+        (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates, unknown)),
         (model_pb2, "ModelService", ModelAdmin(models)),
         (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 
@@ -99,17 +99,21 @@ class Ranking:
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
-    """`shoprank.v1.CatalogService`."""
+    """`shoprank.v1.CatalogService`. unknown: told how many ids of a call were of no item."""
 
-    def __init__(self, catalogue: Catalogue, max_items: int) -> None:
+    def __init__(self, catalogue: Catalogue, max_items: int, unknown: Callable[[int], None]) -> None:
         self._catalogue = catalogue
         self._max_items = max_items
+        self._unknown = unknown
 
     def GetItems(
         self, request: catalog_pb2.GetItemsRequest, context: grpc.ServicerContext
     ) -> catalog_pb2.GetItemsResponse:
         item_ids = parse.items_query(request, self._max_items)
         found = [(item_id, self._catalogue.describe(item_id)) for item_id in item_ids]
+        unknown = [item_id for item_id, item in found if not item]
+        if unknown:
+            self._unknown(len(unknown))
         return catalog_pb2.GetItemsResponse(
             items=[
                 catalog_pb2.Item(
@@ -123,5 +127,5 @@ class Catalog(catalog_pb2_grpc.CatalogServiceServicer):
                 for _, item in found
                 if item
             ],
-            unknown_item_ids=[item_id for item_id, item in found if not item],
+            unknown_item_ids=unknown,
         )

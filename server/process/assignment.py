@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.models.processes import ProcessState
 from server.settings import Settings
@@ -16,7 +16,8 @@ class Assignment:
     settings: with the port that all workers share. place: 0 ≤ place < workers, decides its cores; for a moment of a
     rolling restart two workers have one place. slot: 0 ≤ slot ≤ workers, no two living workers have the same, and a
     worker may take over the slot of one that ended. cores: what it may run on, all of them where it is empty. block:
-    name of the supervisor's block of telemetry, None where metrics are off.
+    name of the supervisor's block of telemetry, None where metrics are off. pseudonym_key: for user ids in logs, where
+    the settings name no file of one.
     """
 
     settings: Settings
@@ -24,6 +25,7 @@ class Assignment:
     slot: int
     workers: int
     cores: tuple[int, ...]
+    pseudonym_key: bytes = field(repr=False)
     block: str | None = None
 
 

@@ -14,6 +14,7 @@ from server.process import cores
 from server.process.assignment import Alive, Assignment, Failed, Loaded, Serving
 from server.process.child import Child
 from server.process.port import reserve
+from server.security.pseudonym import new_key
 from server.settings import Settings
 from server.telemetry.exposition import Exposition
 from shoprank.errors import ShoprankError
@@ -42,6 +43,7 @@ class Supervisor:
         self._port = reserve(settings.host, settings.port)
         self._settings = settings.model_copy(update={"port": self._port.getsockname()[1]})
         self._ready = ready
+        self._pseudonym_key = new_key()
         self._children: list[Child] = []
         self._failures = [0] * self._workers
         self._not_before = [0.0] * self._workers
@@ -142,7 +144,8 @@ class Supervisor:
         pinned = self._settings.process.pin and self._workers > 1
         mine = cores.share(self._cores, place, self._workers) if pinned else ()
         block = self._exposition.block.name if self._exposition else None
-        self._children.append(Child.spawn(Assignment(self._settings, place, slot, self._workers, mine, block)))
+        key = self._pseudonym_key
+        self._children.append(Child.spawn(Assignment(self._settings, place, slot, self._workers, mine, key, block)))
 
     def _look_at_the_time(self) -> None:
         """Kill workers that take too long to start, to say something, or to end."""

@@ -34,7 +34,7 @@ def serve(lifeline: Lifeline, assignment: Assignment) -> None:
         os.sched_setaffinity(0, assignment.cores)  # before ONNX Runtime and gRPC count the cores
     try:
         place = (assignment.block, assignment.slot) if assignment.block else None
-        running = start(assignment.settings, shared_port=True, place=place, processes=lifeline)
+        running = start(assignment.settings, True, place, lifeline, assignment.pseudonym_key)
     except ShoprankError as error:
         lifeline.say(Failed(error))
         sys.exit(1)

@@ -32,8 +32,16 @@ class Pseudonyms:
         return f"u_{blake2b(user_id.encode(), key=self._key, digest_size=DIGEST_BYTES).hexdigest()}"
 
 
-def pseudonyms(security: Security) -> Pseudonyms:
-    """Pseudonyms under the key of the settings' file, or under one made now. Raises UserError for a bad file."""
+def new_key() -> bytes:
+    """A key for those who have no file of one."""
+    return os.urandom(32)
+
+
+def pseudonyms(security: Security, made: bytes | None = None) -> Pseudonyms:
+    """Pseudonyms under the key of the settings' file; where there is none, under `made`, or one made now.
+
+    Raises UserError for a bad file.
+    """
     if security.pseudonym_key is None:
-        return Pseudonyms(os.urandom(32))
+        return Pseudonyms(made or new_key())
     return Pseudonyms(content(security.pseudonym_key, MAX_KEY_BYTES))

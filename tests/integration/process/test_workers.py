@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,9 +19,16 @@ from shoprank.v1 import model_pb2, model_pb2_grpc
 from tests.conftest import Shop
 from tests.serving import Callers, Serve, answers, eventually
 
+LOGGED = {
+    f"SHOPRANK_TELEMETRY__{name}": value
+    for name, value in {
+        "LOG_FORMAT": "json", "LOG_CALLS": "true", "LOG_USERS": "true", "LOG_LINES_PER_SECOND": "1000"
+    }.items()
+}  # fmt: skip
+
 
 def test_workers_share_a_port_and_the_cores(serve: Serve) -> None:
-    served = serve("--workers", "2")
+    served = serve("--workers", "2", wait=True, **LOGGED)
     assert served.ready.startswith("serve: purchase version 1 with purchase_v1 over 150 items on 127.0.0.1:")
     workers = served.workers()
     assert len(workers) == 2
@@ -41,6 +49,8 @@ def test_workers_share_a_port_and_the_cores(serve: Serve) -> None:
     assert set(connected) == set(workers)
     assert served.stop() == 0
     assert not any(psutil.pid_exists(worker) for worker in workers)
+    users = re.findall(r'"user": "(u_[0-9a-f]{20})"', served.said())
+    assert (len(users), len(set(users))) == (64, 1)  # all workers call a user the same
 
 
 def test_a_killed_worker_is_replaced_and_callers_that_retry_see_nothing(serve: Serve) -> None:

@@ -110,11 +110,12 @@ def test_answers_tell_what_they_rested_on(measured: Begin) -> None:
     with Client(server.address, timeout=10) as client:
         client.rank("u1", [*ITEMS, "nobody sells this"])
         client.score("nobody", ITEMS[:3])
+        client.items(["i1", "nobody sells this", "nor this"])
     assert server.value("shoprank_feature_rows_total", kind="item", state="found") == 43
     assert server.value("shoprank_feature_rows_total", kind="item", state="missing") == 1
     assert server.value("shoprank_feature_rows_total", kind="user", state="found") == 1
     assert server.value("shoprank_feature_rows_total", kind="user", state="missing") == 1
-    assert server.value("shoprank_unknown_ids_total", kind="item") == 1
+    assert server.value("shoprank_unknown_ids_total", kind="item") == 3
     assert server.value("shoprank_request_candidates_sum") == 43
     assert server.value("shoprank_model_answers_total", role="champion") == 2
     assert server.value("shoprank_model_info", model="purchase", version="1", role="champion") == 1

@@ -37,6 +37,11 @@ class Served:
         """Ids of its worker processes, those that have ended left out."""
         return sorted(child.pid for child in psutil.Process(self.process.pid).children() if lives(child))
 
+    def serving(self) -> list[int]:
+        """Ids of its workers that take calls."""
+        port = int(self.address.rpartition(":")[2])
+        return [worker for worker in self.workers() if port in listening(worker)]
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -58,6 +63,15 @@ def lives(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def listening(process: int) -> set[int]:
+    """Ports that the process listens on; none where it has ended."""
+    try:
+        connections = psutil.Process(process).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return set()
+    return {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
 
 
 class Serve(Protocol):

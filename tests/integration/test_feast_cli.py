@@ -44,12 +44,12 @@ def test_plan_apply_list_and_ui_work(repository: tuple[Path, dict[str, str]]) ->
 
     assert "Created feature view item_features" in feast("plan")
     assert "Deploying infrastructure for user_history" in feast("apply")
-    listed = feast("feature-views", "list")
-    for view in ("user_features", "user_history", "item_features", "user_item_features"):
-        assert view in listed
     port = free_port()
     ui = subprocess.Popen([FEAST, "ui", "--host", "127.0.0.1", "--port", str(port)], cwd=folder, env=environment)
     try:
+        listed = feast("feature-views", "list")
+        for view in ("user_features", "user_history", "item_features", "user_item_features"):
+            assert view in listed
         assert answer(f"http://127.0.0.1:{port}/") == 200
     finally:
         ui.terminate()

@@ -24,7 +24,7 @@ from tests.integration.packed_world import (
     write_version,
 )
 
-KILLS = 50
+KILLS = 30
 IDS = users(20_000)
 
 

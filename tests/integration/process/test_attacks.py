@@ -17,7 +17,7 @@ from server.process.settings import Limits
 from shoprank.client import Client
 from shoprank.v1.ranking_pb2 import RankItemsRequest
 from tests.conftest import Shop, settings
-from tests.serving import CANDIDATES, Callers, Serve, answers, eventually
+from tests.serving import CANDIDATES, Callers, Served, answers, eventually
 
 RANK = "/shoprank.v1.RankingService/RankItems"
 SETTINGS = frame(4, 0, 0, b"")
@@ -64,9 +64,8 @@ def ends(address: str, request: bytes, **more: Any) -> grpc.StatusCode:
         return grpc.StatusCode.OK
 
 
-def test_malformed_messages_and_connections_neither_crash_nor_hang_a_worker(serve: Serve) -> None:
-    served = serve("--workers", "2")
-    workers = served.workers()
+def test_malformed_messages_and_connections_neither_crash_nor_hang_a_worker(pair: Served) -> None:
+    served, workers = pair, pair.workers()
     outcome = send(served.address, seed=7, count=3_000)
     assert outcome.wrong == []
     assert outcome.codes.total() == 3_000

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from server.app import start
+from server.settings import load
+from shoprank.errors import UserError
 from tests.certificates import Authority
-from tests.conftest import Shop
+from tests.conftest import Shop, settings
 
 SHOPRANK = [sys.executable, "-m", "shoprank"]
 
@@ -96,14 +101,13 @@ def test_serving_in_the_open_ends_with_exit_code_2_and_what_to_do(trained: Shop)
     assert "--insecure" in done.stderr
 
 
-def test_files_that_cannot_be_used_end_with_exit_code_2(trained: Shop, tmp_path: Path) -> None:
-    for variable in ("PRINCIPALS", "PSEUDONYM_KEY"):
-        done = run("serve", *folders(trained), **{f"SHOPRANK_SECURITY__{variable}": str(tmp_path / "none")})
-        assert done.returncode == 2
-        assert "none: cannot be read: No such file" in done.stderr
-    done = run("serve", *folders(trained), SHOPRANK_SECURITY__CERTIFICATE="x")
-    assert done.returncode == 2
-    assert "certificate and key go together" in done.stderr
+def test_files_that_cannot_be_used_are_mistakes_of_the_user(trained: Shop, tmp_path: Path) -> None:
+    for name in ("principals", "pseudonym_key"):
+        given = settings(trained.paths.root, trained.models, security={name: tmp_path / "none"})
+        with pytest.raises(UserError, match="none: cannot be read: No such file"):
+            start(given)
+    with pytest.raises(UserError, match="certificate and key go together"):
+        load(security={"certificate": "x"})
 
 
 def test_a_token_does_not_leave_this_machine_in_the_clear() -> None:

@@ -38,3 +38,4 @@ def _alone(settings: Settings, ready: Callable[[str, str], None]) -> None:
     told_to_stop.wait()
     log.info("stopping")
     running.stop()
+    gc.unfreeze()  # what is left to the end of the process, DuckDB calls leaked on standard error, item by item

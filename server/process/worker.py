@@ -47,6 +47,7 @@ def serve(lifeline: Lifeline, assignment: Assignment) -> None:
     while lifeline.say(report) and not told_to_stop.wait(BEAT_SECONDS):
         report = Alive()
     running.stop()
+    gc.unfreeze()  # as in `serve`
 
 
 if __name__ == "__main__":

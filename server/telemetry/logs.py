@@ -18,12 +18,18 @@ TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def configure(settings: Telemetry, stream: TextIO | None = None) -> None:
     """Log everything from INFO on to standard error, or to another stream, in the format that the settings ask for.
 
-    Feast logs its errors alone.
+    Feast logs its errors alone, and grpcio no trace of each call whose metadata is no text.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("feast").setLevel(logging.ERROR)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of grpcio's is about more than what a caller wrote into its metadata."""
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 class JsonFormatter(logging.Formatter):

@@ -10,11 +10,13 @@ from shoprank.errors import ShoprankError, UserError
 OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 """A server's core then watches its connections on the threads that answer, without a hand-over from threads of its own
 (docs/decisions/0015-transport.md). gRPC reads it from the environment as it is imported."""
+QUIET = {"GRPC_VERBOSITY": "NONE"}
+"""gRPC's core then does not write a line of its own for whatever a stranger sends a server."""
 
 
 def main() -> None:
     """Run the command line. Exit code 2 for a user's mistake, 1 for a failure."""
-    for name, value in OWN_POLLING.items():
+    for name, value in (OWN_POLLING | QUIET).items():
         os.environ.setdefault(name, value)
     try:
         from shoprank.cli.app import app

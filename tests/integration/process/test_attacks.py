@@ -77,6 +77,22 @@ def test_malformed_messages_and_connections_neither_crash_nor_hang_a_worker(pair
     assert "Traceback" not in served.said()
 
 
+def test_nobody_fills_the_log_by_metadata_that_cannot_be_read(pair: Served) -> None:
+    before = len(pair.said())
+    message = RankItemsRequest(user_id="u1", item_ids=["i1"]).SerializeToString()
+    body = b"\x00" + len(message).to_bytes(4, "big") + message
+    with connect(pair.address) as connection:
+        connection.sendall(PREFACE + SETTINGS)
+        unreadable = ((b"x-request-id", b"\xff\xfe"), (b"grpc-timeout", b"-1S"), (b"grpc-encoding", b"none such"))
+        for number, field in enumerate(unreadable * 10):
+            stream = 2 * number + 1
+            connection.sendall(frame(1, 4, stream, headers(field)) + frame(0, 1, stream, body))
+            time.sleep(0.01)
+    assert answers(pair.address)
+    lines = pair.said()[before:].splitlines()
+    assert all('"logger": "shoprank.calls"' in line for line in lines), lines
+
+
 def test_bytes_that_are_no_message_are_a_bad_request(limited: Running) -> None:
     assert ends(limited.address, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -135,18 +151,20 @@ def test_connections_above_the_limit_are_refused_and_those_there_go_on(limited: 
     eventually(lambda: answers(limited.address))
 
 
+def headers(*more: tuple[bytes, bytes]) -> bytes:
+    """The header block of a call to RankItems."""
+    fields = (
+        (b":method", b"POST"), (b":scheme", b"http"), (b":path", RANK.encode()), (b":authority", b"shop"),
+        (b"te", b"trailers"), (b"content-type", b"application/grpc"), *more,
+    )  # fmt: skip
+    return b"".join(b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields)
+
+
 def test_calls_without_a_request_hold_up_nobody(limited: Running) -> None:
     """Each opens a call with headers alone, as many as a connection may, on ten connections."""
-    headers = b"".join(
-        b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-        for name, value in (
-            (b":method", b"POST"), (b":scheme", b"http"), (b":path", RANK.encode()), (b":authority", b"shop"),
-            (b"te", b"trailers"), (b"content-type", b"application/grpc"),
-        )
-    )  # fmt: skip
     held = [connect(limited.address) for _ in range(10)]
     for connection in held:
-        calls = (frame(1, 4, 2 * i + 1, headers) for i in range(100))
+        calls = (frame(1, 4, 2 * i + 1, headers()) for i in range(100))
         connection.sendall(PREFACE + SETTINGS + b"".join(calls))
     time.sleep(0.2)
     with Client(limited.address, timeout=5) as client:

@@ -11,6 +11,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -72,7 +73,9 @@ class Settings(BaseSettings):
         description="Items whose rows are kept in memory, 0.7 kB each, as they are asked for; at least all there are.",
     )
     models: ModelSettings = Field(ModelSettings(), description="Versions of the models; see docs/models.md.")
-    grace_seconds: float = Field(5.0, ge=0, description="Time that requests in flight have when the server stops.")
+    grace_seconds: float = Field(
+        5.0, ge=0, allow_inf_nan=False, description="Time that requests in flight have when the server stops."
+    )
     security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
     telemetry: Telemetry = Field(Telemetry(), description="Metrics, traces, logs, drift; see docs/observability.md.")
     process: Process = Field(Process(), description="Worker processes.")
@@ -113,4 +116,4 @@ def load(**given: Any) -> Settings:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors())
         raise UserError(f"settings: {wrong}") from error
     except ValueError as error:
-        raise UserError(f"{file}: {error}") from error
+        raise UserError(f"{'environment' if isinstance(error, SettingsError) else file}: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from shoprank.errors import UserError
@@ -25,6 +26,7 @@ def connect(connection: str, kind: str, timeout: float) -> Any:
         "retry": Retry(NoBackoff(), 1, (redis.ConnectionError,)),
     }
     if "://" in connection:
+        _refuse_other_urls(connection)
         if kind == "redis_cluster":
             return RedisCluster.from_url(connection, **options)
         return redis.Redis.from_url(connection, **options)
@@ -36,6 +38,17 @@ def connect(connection: str, kind: str, timeout: float) -> Any:
             **options,
         )
     return redis.Redis(host=nodes[0][0], port=nodes[0][1], **options)
+
+
+def _refuse_other_urls(url: str) -> None:
+    """Raises UserError, without a word of the URL, which may hold a password."""
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise UserError(
+            "connection_string: is no redis://, rediss:// or unix:// URL; is a reserved character of its password not "
+            "percent-encoded?"
+        ) from error
 
 
 def _feast_form(connection: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:

@@ -67,6 +67,7 @@ def two_workers(trained: Shop) -> Iterator[Served]:
         assert len(workers) == 2
         assert served.stop() == 0
         assert not any(psutil.pid_exists(worker) for worker in workers)
+        assert "leaked" not in served.said()
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
+from server.process.channel import options
+from server.process.settings import MOST, MOST_SECONDS, Limits
 from server.settings import load
 from shoprank.errors import UserError
 
@@ -48,3 +52,34 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("SHOPRANK_SETTINGS", str(broken))
     with pytest.raises(UserError, match=r"broken\.toml"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LIMITS", "{", 'environment: error parsing value for field "limits"'),
+        ("LIMITS__REQUEST_BYTES", "99999999999", "limits.request_bytes='99999999999'"),
+        ("LIMITS__STREAMS", "3000000000", "limits.streams='3000000000'"),
+        ("LIMITS__CONNECTION_AGE_SECONDS", "1e300", "limits.connection_age_seconds='1e300'"),
+        ("LIMITS__PATIENCE_SECONDS", "inf", "limits.patience_seconds='inf'"),
+        ("PROCESS__DRAIN_SECONDS", "inf", "process.drain_seconds='inf'"),
+        ("GRACE_SECONDS", "inf", "grace_seconds='inf'"),
+    ],
+)
+def test_what_cannot_be_counted_or_waited_for_is_named(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"SHOPRANK_{name}", value)
+    with pytest.raises(UserError) as error:
+        load()
+    assert said in str(error.value)
+
+
+def test_the_largest_limits_are_as_large_as_grpc_can_count() -> None:
+    largest = Limits(
+        request_bytes=MOST, reply_bytes=MOST, metadata_bytes=MOST, connections=MOST, streams=MOST, pending=MOST,
+        connection_age_seconds=MOST_SECONDS, connection_grace_seconds=MOST_SECONDS, handshake_seconds=MOST_SECONDS,
+        connection_idle_seconds=MOST_SECONDS, keepalive_seconds=MOST_SECONDS, keepalive_timeout_seconds=MOST_SECONDS,
+        ping_seconds=MOST_SECONDS,
+    )  # fmt: skip
+    grpc.server(ThreadPoolExecutor(1), options=options(largest, shared_port=False)).stop(None)

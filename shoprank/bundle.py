@@ -21,6 +21,7 @@ from typing import Any
 
 from shoprank import traffic
 from shoprank.errors import BundleError, Conflict, NotFound, TrafficError, UserError
+from shoprank.plain_file import text_of
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -76,12 +77,14 @@ class Manifest:
         """The manifest of the bundle directory. Raises BundleError where it is missing or malformed."""
         path = bundle / MANIFEST
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(text_of(path))
             format_ = found.get("format", FORMAT)
             manifest = cls(**_checked(found)) if format_ == FORMAT else None
         except FileNotFoundError:
             raise BundleError(f"{path}: no such file; is {bundle} a model bundle?") from None
-        except (AttributeError, TypeError, ValueError) as error:
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise BundleError(f"{path}: not a manifest: {error}") from error
         if manifest is None:
             raise BundleError(f"{path}: format {format_}, but this version reads format {FORMAT}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from shoprank.errors import TrafficError, UserError
+from shoprank.plain_file import text_of
 
 TRAFFIC = "traffic.json"
 FORMAT = 1
@@ -90,10 +91,10 @@ def read(directory: Path) -> Traffic:
     """The traffic of the model in `directory`; none where there is no file. Raises TrafficError where it is garbled."""
     path = directory / TRAFFIC
     try:
-        return Traffic.parse(path.read_text())
+        return Traffic.parse(text_of(path))
     except FileNotFoundError:
         return Traffic()
-    except (OSError, UserError, ValueError) as error:
+    except (OSError, UserError, ValueError, RecursionError) as error:
         raise TrafficError(f"{path}: {error}") from error
 
 

@@ -24,6 +24,8 @@ def open_bundle(directory: Path, threads: int, warmup_rows: int) -> Model:
         manifest = bundle.Manifest.read(directory)
         if (manifest.model, str(manifest.version)) != (directory.parent.name, directory.name):
             raise BundleError(f"{directory}: its manifest is of {manifest.model} version {manifest.version}")
+        if bundle.GOLDEN not in manifest.files:
+            raise BundleError(f"{directory / bundle.MANIFEST}: names no {bundle.GOLDEN}")
         model = load_table(directory, threads) if manifest.kind == "table" else load(directory, threads)
         warm(model, golden(directory), warmup_rows)
     except BundleError:

@@ -21,6 +21,9 @@ from server.towers import Asked
 from shoprank import bundle
 from shoprank.errors import BundleError, NotFound
 
+STOP_SECONDS = 5.0
+"""Time for a version that is being loaded to be loaded, before the server stops without it."""
+
 log = logging.getLogger(__name__)
 
 
@@ -67,11 +70,11 @@ class Repository:
         return model
 
     def stop(self) -> None:
-        """End the threads; what is loaded goes on answering."""
+        """End the threads; what is loaded goes on answering. A repository that does not answer is not waited for."""
         self._ended = True
         self._told.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
         self._shadowing.stop()
 
     def wake(self) -> None:

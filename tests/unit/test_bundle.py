@@ -122,6 +122,19 @@ def test_manifest_with_a_field_of_the_wrong_type_is_refused_naming_it(tmp_path: 
         bundle.verify(directory)
 
 
+@pytest.mark.parametrize("version", ["1", "2", "3", "4", "5"])
+def test_what_is_no_plain_file_is_refused_and_keeps_nobody_waiting(tmp_path: Path, version: str) -> None:
+    for made in ("1", "2", "4", "5"):
+        (tmp_path / made).mkdir()
+    os.mkfifo(tmp_path / "1" / bundle.MANIFEST)
+    (tmp_path / "2" / bundle.MANIFEST).symlink_to("/dev/zero")
+    (tmp_path / "3").symlink_to("3")
+    (tmp_path / "4" / bundle.MANIFEST).mkdir()
+    (tmp_path / "5" / bundle.MANIFEST).write_text("[" * 100_000)
+    with pytest.raises(BundleError, match=rf"{version}/manifest\.json"):
+        bundle.Manifest.read(tmp_path / version)
+
+
 def test_manifest_of_another_format_is_refused_naming_both(tmp_path: Path) -> None:
     directory = write_bundle(tmp_path, 1)
     alter(directory, format=2)

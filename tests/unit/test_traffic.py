@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def test_a_write_leaves_the_file_and_nothing_else(tmp_path: Path) -> None:
 def test_a_garbled_file_is_refused_naming_it(tmp_path: Path, content: str) -> None:
     (tmp_path / traffic.TRAFFIC).write_bytes(content.encode("latin-1"))
     with pytest.raises(TrafficError, match=r"traffic\.json: "):
+        traffic.read(tmp_path)
+
+
+def test_a_pipe_in_its_place_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "traffic.json")
+    with pytest.raises(TrafficError, match=r"traffic\.json: no plain file"):
         traffic.read(tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -38,6 +39,21 @@ def truncate(directory: Path) -> None:
 
 def no_manifest(directory: Path) -> None:
     (directory / bundle.MANIFEST).unlink()
+
+
+def manifest_is_a_pipe(directory: Path) -> None:
+    no_manifest(directory)
+    os.mkfifo(directory / bundle.MANIFEST)
+
+
+def manifest_has_no_end(directory: Path) -> None:
+    no_manifest(directory)
+    (directory / bundle.MANIFEST).symlink_to("/dev/zero")
+
+
+def golden_file_is_a_pipe(directory: Path) -> None:
+    no_golden_file(directory)
+    os.mkfifo(directory / bundle.GOLDEN)
 
 
 def no_golden_file(directory: Path) -> None:
@@ -76,6 +92,9 @@ SPOILERS = {
     alter_a_byte: "SHA-256",
     truncate: "SHA-256",
     no_manifest: "no such file",
+    manifest_is_a_pipe: "no plain file",
+    manifest_has_no_end: "no plain file",
+    golden_file_is_a_pipe: "missing, though the manifest names it",
     no_golden_file: "missing, though the manifest names it",
     golden_is_no_archive: "no NumPy archive",
     other_golden_answers: "golden answers differ",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
@@ -14,6 +15,9 @@ from server.telemetry.collector import Collector
 from server.telemetry.references import References
 from shoprank import bundle
 from shoprank.errors import UserError
+
+REQUEST_SECONDS = 10.0
+"""Time a scraper has to send its request, and to take each part of the answer: each has a thread meanwhile."""
 
 
 @dataclass(slots=True)
@@ -48,6 +52,8 @@ class Exposition:
             block.close()
             where = f"{telemetry.metrics_host}:{telemetry.metrics_port}"
             raise UserError(f"{where}: cannot serve metrics there: {error.strerror}") from error
+        handler: Any = server.RequestHandlerClass
+        server.RequestHandlerClass = type(handler.__name__, (handler,), {"timeout": REQUEST_SECONDS})
         return cls(block, f"{telemetry.metrics_host}:{server.server_port}", server, thread)
 
     def stop(self) -> None:

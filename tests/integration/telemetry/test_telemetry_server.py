@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -19,7 +20,7 @@ import grpc
 import pytest
 
 from server.app import start
-from server.telemetry import logs
+from server.telemetry import exposition, logs
 from server.telemetry.settings import Telemetry
 from shoprank import Client, InvalidRequest, bundle, traffic
 from shoprank.errors import FeatureStoreError, Overloaded, TooLate, UserError
@@ -304,6 +305,18 @@ def test_openmetrics_is_served_to_who_asks_for_it_and_nothing_but_get(measured: 
         assert answer.read().decode().endswith("# EOF\n")
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(urllib.request.Request(url, b"x", method="POST"), timeout=10)
+
+
+def test_a_scraper_that_does_not_finish_its_request_is_cut_off(
+    measured: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposition, "REQUEST_SECONDS", 0.2)
+    server = measured()
+    host, _, port = server.metrics.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        assert slow.recv(1) == b""
+    assert server.scrape()
 
 
 def test_nothing_is_served_once_the_server_has_stopped(measured: Begin) -> None:

@@ -1,10 +1,11 @@
 """The model bundle: what training leaves on disk and a server loads, `model_repository/<model>/<version>/`.
 
 A version directory (a whole number, as Triton and others read it) holds `model.onnx`, `golden.npz` (inputs with
-their expected answers), in a ranking model `item.onnx`, `user.onnx` and `pair.onnx` (the same model in parts) and
-`reference.npz` (the distribution of its inputs and scores, see `feature_repo.reference`), and `manifest.json`, which
-names every other file with its SHA-256. `current` beside the versions is a symbolic link to the active one and is
-switched by one atomic rename; `previous` links to the one before. Standard library only.
+their expected answers), in a ranking model `item.onnx`, `user.onnx` and `pair.onnx` (the same model in parts),
+`reference.npz` (the distribution of its inputs and scores, see `feature_repo.reference`) and `retrieval.npz` (the
+sources of candidates, see `training.retrieval.served`), and `manifest.json`, which names every other file with its
+SHA-256. `current` beside the versions is a symbolic link to the active one and is switched by one atomic rename;
+`previous` links to the one before. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 REFERENCE = "reference.npz"
+RETRIEVAL = "retrieval.npz"
 ITEM_TOWER = "item.onnx"
 USER_TOWER = "user.onnx"
 PAIR_TOWER = "pair.onnx"

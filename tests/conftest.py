@@ -58,11 +58,17 @@ def trained(dataset: Shop) -> Shop:
     from feature_repo.store import materialize, service_name
     from training import fit
     from training.export import Identity, export_bundle
+    from training.retrieval.log import read_log
+    from training.retrieval.served import fit_sources, write_served
     from training.shards import RANKING, Split
+
+    def retrieval(path: Path) -> None:
+        log = read_log(dataset.paths).before(dataset.schedule.test)
+        write_served(path, fit_sources(log), log)
 
     made = fit.train(dataset.paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
     test = Split(dataset.paths.dataset / "test", RANKING)
-    export_bundle(made, test, dataset.models, Identity("purchase", "ranking", service_name))
+    export_bundle(made, test, dataset.models, Identity("purchase", "ranking", service_name), retrieval=retrieval)
     apply(dataset.paths, dataset.models)
     list(materialize(dataset.paths, dataset.schedule.test))
     return dataset

@@ -48,9 +48,16 @@ class Identity:
 
 
 def export_bundle(
-    trained: Trained, test: Split, repository: Path, identity: Identity, progress: Progress = silent
+    trained: Trained,
+    test: Split,
+    repository: Path,
+    identity: Identity,
+    progress: Progress = silent,
+    retrieval: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write `repository/<model>/<next version>/`, make it the active version and return its directory.
+
+    retrieval: writes the sources of candidates into the file it is given; without it the bundle has none.
 
     The files are written beside it under a hidden name and renamed into place once they are on disk, so an
     interrupted export leaves nothing to be seen. Raises ExportError, and writes nothing, where any
@@ -80,6 +87,8 @@ def export_bundle(
         np.savez(staged / bundle.GOLDEN, **answers)
         if identity.kind == "ranking":
             write_reference(trained, session, test, staged)
+        if retrieval is not None:
+            retrieval(staged / bundle.RETRIEVAL)
         (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
         sync(staged)
         staged.rename(home / str(number))

@@ -97,15 +97,23 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     from training.export import Identity, export_bundle
     from training.fit import Settings
     from training.fit import train as fit_and_evaluate
+    from training.retrieval.log import read_log
+    from training.retrieval.served import fit_sources, write_served
+    from training.schedule import Schedule
     from training.shards import RANKING, Split
 
     paths = DataPaths(data)
     dataset = paths.dataset
+
+    def retrieval(path: Path) -> None:
+        log = read_log(paths).before(Schedule.read(paths).serving)
+        write_served(path, fit_sources(log), log)
+
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)
         identity = Identity(model, "ranking", service_name, notes={"dataset": built_key(paths)})
-        bundle = export_bundle(trained, test, repository, identity, tell)
+        bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")
 

@@ -88,13 +88,17 @@ class CategoryPopularity:
         """Shares of categories for users, and of items in categories."""
         codes = log.catalogue.codes(self.level)
         users, items = log.catalogue.shape
-        levels = int(codes.max()) + 1
         weight = log.halved(self.half_life).astype(np.float32)
-        shares = sp.csr_matrix((weight, (log.users, codes[log.items])), (users, levels))
+        shares = sp.csr_matrix((weight, (log.users, codes[log.items])), (users, int(codes.max()) + 1))
         shares.data **= self.power
+        return Mixed(shares, self.within(log), sp.csr_matrix((users, items), dtype=np.float32))
+
+    def within(self, log: PurchaseLog) -> Sparse:
+        """P(item | category), categories × items."""
+        codes = log.catalogue.codes(self.level)
+        levels = int(codes.max()) + 1
         popularity = log.popularity(self.days)
         total = np.bincount(codes, popularity, levels)
         within = popularity / np.maximum(total[codes], 1)
         sold = np.flatnonzero(popularity)
-        values = sp.csr_matrix((within[sold].astype(np.float32), (codes[sold], sold)), (levels, items))
-        return Mixed(shares, values, sp.csr_matrix((users, items), dtype=np.float32))
+        return sp.csr_matrix((within[sold].astype(np.float32), (codes[sold], sold)), (levels, len(codes)))

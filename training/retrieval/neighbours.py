@@ -95,11 +95,13 @@ class ItemKnn:
 
     def fit(self, log: PurchaseLog) -> Mixed:
         """Similarities of items."""
-        owned = log.owned()
         weights = log.matrix(log.halved(self.half_life))
-        buyers = np.asarray(owned.sum(0)).ravel()
-        near = _by_items(weights, owned, buyers, 10, self.neighbours, self.shrink)
-        return Mixed(near.weights, near.values, weights * self.own)
+        return Mixed(weights, self.similar(log), weights * self.own)
+
+    def similar(self, log: PurchaseLog) -> Sparse:
+        """Similarities, items × items."""
+        owned = log.owned()
+        return _similar(owned, np.asarray(owned.sum(0)).ravel(), 10, self.neighbours, self.shrink)
 
 
 @dataclass(frozen=True)
@@ -113,19 +115,24 @@ class Association:
 
     def fit(self, log: PurchaseLog) -> Mixed:
         """Count pairs in baskets."""
+        weights = log.matrix(log.halved(self.half_life))
+        return Mixed(weights, self.similar(log), sp.csr_matrix(weights.shape, dtype=np.float32))
+
+    def similar(self, log: PurchaseLog) -> Sparse:
+        """Similarities, items × items."""
         past = log.recent(self.days)
         _, rows = np.unique(past.baskets, return_inverse=True)
         shape = (int(rows.max()) + 1, log.catalogue.shape[1])
         baskets = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, past.items)), shape)
         baskets.data[:] = 1
-        count = np.asarray(baskets.sum(0)).ravel()
-        weights = log.matrix(log.halved(self.half_life))
-        return _by_items(weights, baskets, count, 15, self.neighbours, 20)
+        return _similar(baskets, np.asarray(baskets.sum(0)).ravel(), 15, self.neighbours, 20)
 
 
-def _by_items(weights: Sparse, events: Sparse, count: F32, least: int, neighbours: int, shrink: float) -> Mixed:
-    """Scores by cosine of the columns of `events` (rows × items) that occur at least `least` times."""
-    kept = np.flatnonzero(count >= least)
+def _similar(events: Sparse, count: F32, least: int, neighbours: int, shrink: float) -> Sparse:
+    """Cosines, items × items, of the columns of `events` (rows × items) that occur at least `least` times."""
+    kept, items = np.flatnonzero(count >= least), len(count)
+    if not len(kept):
+        return sp.csr_matrix((items, items), dtype=np.float32)
     narrow = events[:, kept]
     rows = []
     norm = np.sqrt(count[kept])
@@ -134,9 +141,8 @@ def _by_items(weights: Sparse, events: Sparse, count: F32, least: int, neighbour
         common = (transposed[start : start + 1024] @ narrow).toarray()
         common /= norm[start : start + 1024, None] * norm[None] + shrink
         rows.append(strongest(common, neighbours))
-    near = sp.vstack(rows).tocsr()
-    spread = sp.csr_matrix((np.ones(len(kept), np.float32), (np.arange(len(kept)), kept)), (len(kept), len(count)))
-    return Mixed(weights[:, kept], near @ spread, sp.csr_matrix(weights.shape, dtype=np.float32))
+    near = sp.vstack(rows).tocoo()
+    return sp.csr_matrix((near.data, (kept[near.row], kept[near.col])), (items, items))
 
 
 def basket_ages(log: PurchaseLog) -> tuple[I32, I32]:

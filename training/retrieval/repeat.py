@@ -85,6 +85,17 @@ class RepeatPurchase:
 
     def fit(self, log: PurchaseLog) -> Repeats:
         """Count the rates on the weeks before the cutoff and look them up at it."""
+        rate = self.rates(log)
+        now = pairs_of(log)
+        where = (now.users, now.items)
+        due = np.where(np.isnan(now.gap), 0, now.gap - now.since)
+        return Repeats(
+            sp.csr_matrix((rate[now.cells].astype(np.float32), where), log.catalogue.shape),
+            sp.csr_matrix((due.astype(np.float32), where), log.catalogue.shape),
+        )
+
+    def rates(self, log: PurchaseLog) -> F64:
+        """The rate of each of `Pairs.cells`, (counts, days, rhythms, steady counts)."""
         shape = (len(COUNTS) + 1, len(SINCE) + 1, len(RATIO) + 2, len(STEADY) + 1)
         shown, bought = np.zeros(shape), np.zeros(shape)
         for week in range(1, WEEKS + 1):
@@ -98,14 +109,7 @@ class RepeatPurchase:
             active = np.isin(pairs.users, week_log.users)
             np.add.at(shown, tuple(c[active] for c in pairs.cells), 1)
             np.add.at(bought, tuple(c[active] for c in pairs.cells), label[active])
-        rate = _shrunk(shown, bought)
-        now = pairs_of(log)
-        where = (now.users, now.items)
-        due = np.where(np.isnan(now.gap), 0, now.gap - now.since)
-        return Repeats(
-            sp.csr_matrix((rate[now.cells].astype(np.float32), where), log.catalogue.shape),
-            sp.csr_matrix((due.astype(np.float32), where), log.catalogue.shape),
-        )
+        return _shrunk(shown, bought)
 
 
 def _held(matrix: Sparse, pairs: Pairs) -> npt.NDArray[Any]:

@@ -42,21 +42,23 @@ from server.security.redaction import Redaction
 from server.security.tls import server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
+from server.slates.recommender import Recommender
+from server.slates.servicer import Recommendations
 from server.telemetry.instruments import Instruments, Threads
 from server.telemetry.recorder import Recorder
 from shoprank.bundle import Manifest
 from shoprank.errors import FeatureStoreError, UserError
-from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2
+from shoprank.v1 import catalog_pb2, model_pb2, ranking_pb2, recommendation_pb2
 
 SERVICES = tuple(
     service.full_name
-    for file in (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2)
+    for file in (ranking_pb2, recommendation_pb2, catalog_pb2, model_pb2, grpc_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 BOUNDED = (
     *(
         method_of(method).path
-        for file in (ranking_pb2, catalog_pb2)
+        for file in (ranking_pb2, recommendation_pb2, catalog_pb2)
         for service in file.DESCRIPTOR.services_by_name.values()
         for method in service.methods
         if not method.client_streaming and not method.server_streaming
@@ -214,6 +216,11 @@ def _register(
 ) -> health.HealthServicer:
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, BatchBounds.of(settings))),
+        (
+            recommendation_pb2,
+            "RecommendationService",
+            Recommendations(Recommender(ranker, catalogue), settings.max_candidates),
+        ),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates, unknown)),
         (model_pb2, "ModelService", ModelAdmin(models)),
         (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
@@ -222,7 +229,8 @@ def _register(
     health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    files = (ranking_pb2, catalog_pb2, model_pb2, grpc_service_pb2, health_pb2, reflection_pb2)
+    ours = (ranking_pb2, recommendation_pb2, catalog_pb2, model_pb2)
+    files = (*ours, grpc_service_pb2, health_pb2, reflection_pb2)
     described = reflection.ReflectionServicer(names, gathered(*(file.DESCRIPTOR for file in files)))
     register(server, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"], described, stages)
     return health_servicer

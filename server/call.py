@@ -6,8 +6,8 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import Final, Literal
 
-Phase = Literal["parse", "features", "inference", "reply"]
-PHASES: Final[tuple[Phase, ...]] = ("parse", "features", "inference", "reply")
+Phase = Literal["parse", "features", "retrieval", "inference", "rules", "reply"]
+PHASES: Final[tuple[Phase, ...]] = ("parse", "features", "retrieval", "inference", "rules", "reply")
 
 
 class Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +42,16 @@ class Catalogue:
             raise UserError(f"{path}: no such file; run `shoprank ingest` first")
         return cls(pq.read_table(path, columns=list(DESCRIPTION)))
 
+    @cached_property
+    def known(self) -> dict[str, frozenset[str]]:
+        """The values of each column that items are grouped by."""
+        return {name: frozenset(self._table[name].unique().drop_null().to_pylist()) for name in DESCRIPTION[2:]}
+
+    def name(self, item_id: str) -> str:
+        """What the item is called; its id where the catalogue does not say."""
+        i = self._index.get(item_id)
+        return (self._table["name"][i].as_py() or item_id) if i is not None else item_id
+
     def describe(self, item_id: str) -> Description | None:
         """The item's description, None where the catalogue does not know it."""
         i = self._index.get(item_id)
@@ -68,6 +79,7 @@ class Listing:
     def __init__(self, items: Items, catalogue: Catalogue) -> None:
         self._items = items
         self._wanted = Wanted.of(catalogue.ids)
+        self.catalogue = catalogue
         self._known: _Known | None = None
 
     def all(self, version: int) -> Found:

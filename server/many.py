@@ -94,7 +94,7 @@ def queries_of(requests: Sequence[bytes], max_candidates: int, bounds: Bounds, r
 def query_of(request: bytes, place: int, max_candidates: int, ranker: Ranker) -> RankQuery:
     """The query of the request at a place, from 0. Raises InvalidRequest naming every bad field of it."""
     try:
-        return parse.rank_query(request, max_candidates, ranker.items.shelf)
+        return parse.rank_query(request, max_candidates, ranker.items.shelf, ranker.known)
     except InvalidRequest as error:
         raise InvalidRequest([_placed(violation, place) for violation in error.violations]) from error
 

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from server import wire
 from server.items import Shelf, Wanted
+from server.slates.filters import Filter, Known, filter_of
 from shoprank.errors import FieldViolation, InvalidRequest
 from shoprank.v1.catalog_pb2 import GetItemsRequest
 from shoprank.v1.ranking_pb2 import RankItemsRequest, RequestContext, ScoreItemsRequest
@@ -39,17 +40,18 @@ class ScoreQuery:
 
 @dataclass(frozen=True, slots=True)
 class RankQuery:
-    """Whom and what to rank; no items means the whole catalogue, no top_k all of those given."""
+    """Whom and what to rank; no items means the whole catalogue, no top_k all of those given, no filter all of them."""
 
     user_id: str
     items: Wanted
     top_k: int | None
     temperature: float
     time: int | None
+    filter: Filter | None = None
 
 
 @dataclass(slots=True)
-class _Violations:
+class Violations:
     """Collects the bad fields of one request."""
 
     found: list[FieldViolation] = field(default_factory=list)
@@ -106,7 +108,7 @@ def score_query(request: bytes, max_candidates: int, shelf: Shelf) -> ScoreQuery
 
 def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted | None = None) -> ScoreQuery:
     """As `score_query`, of a message; `items`: its item_ids, where they were taken out of it."""
-    bad = _Violations()
+    bad = Violations()
     bad.identifier("user_id", request.user_id)
     items = bad.items(request.item_ids, max_candidates) if items is None else items
     if not len(items):
@@ -116,15 +118,17 @@ def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted
     return ScoreQuery(request.user_id, items, time)
 
 
-def rank_query(request: bytes, max_candidates: int, shelf: Shelf) -> RankQuery:
-    """The query of a RankItemsRequest. Raises InvalidRequest naming every bad field."""
+def rank_query(request: bytes, max_candidates: int, shelf: Shelf, known: Known | None = None) -> RankQuery:
+    """The query of a RankItemsRequest. Raises InvalidRequest naming every bad field. known: see `filter_of`."""
     rest, items = _taken_apart(request, RankItemsRequest, max_candidates, shelf)
-    return checked_rank(rest, max_candidates, items)
+    return checked_rank(rest, max_candidates, items, known)
 
 
-def checked_rank(request: RankItemsRequest, max_candidates: int, items: Wanted | None = None) -> RankQuery:
+def checked_rank(
+    request: RankItemsRequest, max_candidates: int, items: Wanted | None = None, known: Known | None = None
+) -> RankQuery:
     """As `rank_query`, of a message; `items`: its item_ids, where they were taken out of it."""
-    bad = _Violations()
+    bad = Violations()
     bad.identifier("user_id", request.user_id)
     items = bad.items(request.item_ids, max_candidates) if items is None else items
     count = len(items)
@@ -139,8 +143,9 @@ def checked_rank(request: RankItemsRequest, max_candidates: int, items: Wanted |
     if not (math.isfinite(temperature) and temperature > 0):
         bad.add("temperature", f"is not a finite number above 0: {temperature}")
     time = bad.time(request.context)
+    passing = filter_of(request.filter, bad, known) if request.HasField("filter") else None
     bad.refuse()
-    return RankQuery(request.user_id, items, top_k, temperature, time)
+    return RankQuery(request.user_id, items, top_k, temperature, time, passing)
 
 
 def _taken_apart(request: bytes, kind: type[M], max_candidates: int, shelf: Shelf) -> tuple[M, Wanted | None]:
@@ -164,7 +169,7 @@ def _taken_apart(request: bytes, kind: type[M], max_candidates: int, shelf: Shel
 
 def items_query(request: GetItemsRequest, max_items: int) -> tuple[str, ...]:
     """Raises InvalidRequest naming every bad field. Repeated ids are allowed."""
-    bad = _Violations()
+    bad = Violations()
     item_ids = tuple(request.item_ids)
     if not item_ids:
         bad.add("item_ids", "is empty")

@@ -17,6 +17,7 @@ from server.items import Found, Items, Wanted
 from server.models.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
 from server.scoring import best
+from server.slates.filters import Filter
 from server.towers import Asked
 from server.users import StoredUser
 from shoprank.bundle import Manifest
@@ -76,6 +77,8 @@ class Ranking:
     status: Status
     time: int
     by: Manifest
+    filtered: int = 0
+    """Known candidates that a filter left out."""
 
 
 class Ranker:
@@ -94,16 +97,17 @@ class Ranker:
         clock: Callable[[int], int],
         answered: Answered = lambda *scored: None,
     ) -> None:
-        self._model_of = model_of
+        self.model_of = model_of
         self._features = features
         self.items = items
+        self.known = listing.catalogue.known
         self._listing = listing
         self._clock = clock
         self._answered = answered
 
     def score(self, query: ScoreQuery, call: Call) -> Scores:
         """Purchase probability of each known item, in the order given."""
-        model = self._model_of(query.user_id)
+        model = self.model_of(query.user_id)
         user, asked = self._look_up(query.user_id, query.items, query.time)
         call.mark("features")
         probabilities, logits = _score(model, asked)
@@ -114,23 +118,30 @@ class Ranker:
 
     def rank(self, query: RankQuery, call: Call) -> Ranking:
         """The best of the items given, or of the whole catalogue."""
-        model = self._model_of(query.user_id)
+        model = self.model_of(query.user_id)
         user, asked = self._look_up(query.user_id, query.items, query.time)
+        found = len(asked.items)
+        if query.filter is not None:
+            asked = passing(query.filter, asked)
         call.mark("features")
         purchase, logits = _score(model, asked)
         status = self._status(user, asked)
         self._answered(query.user_id, asked, logits, model, status)
-        ranking = ranked(query, asked, purchase, logits, status, model.manifest)
+        ranking = ranked(query, asked, purchase, logits, status, model.manifest, found - len(asked.items))
         call.mark("inference")
         return ranking
 
     def rank_all(self, queries: Sequence[RankQuery], call: Call) -> list[Ranking]:
         """As `rank`, of several queries with items; what one model answers is one run of it."""
-        models = [self._model_of(query.user_id) for query in queries]
+        models = [self.model_of(query.user_id) for query in queries]
         users, version = self._features.users([query.user_id for query in queries])
         found = [
             Asked(user.row, self._found(query.items, version), self._time(query.time, version))
             for user, query in zip(users, queries, strict=True)
+        ]
+        counts = [len(asked.items) for asked in found]
+        found = [
+            asked if q.filter is None else passing(q.filter, asked) for q, asked in zip(queries, found, strict=True)
         ]
         call.mark("features")
         rankings: dict[int, Ranking] = {}
@@ -140,9 +151,22 @@ class Ranker:
             for i, (purchase, logits) in zip(mine, answers, strict=True):
                 status = self._status(users[i], found[i])
                 self._answered(queries[i].user_id, found[i], logits, model, status)
-                rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest)
+                left_out = counts[i] - len(found[i].items)
+                rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest, left_out)
         call.mark("inference")
         return [rankings[i] for i in range(len(queries))]
+
+    def user(self, user_id: str, time: int | None) -> tuple[StoredUser, int, int]:
+        """A user's row, the version of the store's items, and the time of a request that names this one or none."""
+        (user,), version = self._features.users((user_id,))
+        return user, version, self._time(time, version)
+
+    def answer(self, model: Model, user_id: str, user: StoredUser, asked: Asked) -> tuple[F32, F32, Status]:
+        """Purchase probabilities and logits, float32 (n,), of items looked up by the caller, and what they rest on."""
+        purchase, logits = _score(model, asked)
+        status = self._status(user, asked)
+        self._answered(user_id, asked, logits, model, status)
+        return purchase, logits, status
 
     def candidates(self, query: RankQuery) -> int:
         """Number of candidates of a query, those that the store does not know among them."""
@@ -174,11 +198,20 @@ class Ranker:
         )
 
 
-def ranked(query: RankQuery, asked: Asked, purchase: F32, logits: F32, status: Status, by: Manifest) -> Ranking:
+def passing(filter: Filter, asked: Asked) -> Asked:
+    """What is asked for, without the items that do not pass."""
+    items = asked.items
+    kept = np.flatnonzero(filter.passing(items.shelf, items.positions, asked.user.history, asked.time))
+    return Asked(asked.user, Found(items.shelf, items.positions.take(kept), items.unknown), asked.time)
+
+
+def ranked(
+    query: RankQuery, asked: Asked, purchase: F32, logits: F32, status: Status, by: Manifest, filtered: int = 0
+) -> Ranking:
     """The ranking of scored items: purchase probabilities and logits float32 (n,), in the order of `asked.items`."""
     count = len(asked.items)
     chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
-    return Ranking(asked.items, chosen, purchase, logits, query.temperature, status, asked.time, by)
+    return Ranking(asked.items, chosen, purchase, logits, query.temperature, status, asked.time, by, filtered)
 
 
 def _score(model: Model, asked: Asked) -> tuple[F32, F32]:

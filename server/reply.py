@@ -32,21 +32,23 @@ def scored(scores: Scores) -> bytes:
     """The reply of ScoreItems."""
     rest = (
         pb.ScoreItemsResponse(unknown_item_ids=scores.items.unknown).SerializeToString(),
-        _status(pb.ScoreItemsResponse, scores.status),
-        _served_by(pb.ScoreItemsResponse, scores.by.model, scores.by.version, scores.by.feature_service, scores.time),
+        status_field(pb.ScoreItemsResponse, scores.status),
+        served_by_field(
+            pb.ScoreItemsResponse, scores.by.model, scores.by.version, scores.by.feature_service, scores.time
+        ),
     )
     chosen = np.arange(len(scores.items))
-    return _joined(scores.items, chosen, (scores.probabilities, scores.logits), rest)
+    return joined(scores.items, chosen, (scores.probabilities, scores.logits), rest)
 
 
 def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
     by, items, chosen = ranking.by, ranking.items, ranking.chosen
     parts = (
-        _counted(len(items)),
+        _counted(len(items), ranking.filtered),
         pb.RankItemsResponse(unknown_item_ids=items.unknown).SerializeToString() if items.unknown else b"",
-        _status(pb.RankItemsResponse, ranking.status),
-        _served_by(pb.RankItemsResponse, by.model, by.version, by.feature_service, ranking.time),
+        status_field(pb.RankItemsResponse, ranking.status),
+        served_by_field(pb.RankItemsResponse, by.model, by.version, by.feature_service, ranking.time),
     )
     if not len(chosen):
         return b"".join(parts)
@@ -58,12 +60,12 @@ def ranked(ranking: Ranking) -> bytes:
 
 
 @lru_cache(maxsize=16_384)
-def _counted(count: int) -> bytes:
-    """The field `candidate_count` of a ranking's reply."""
-    return pb.RankItemsResponse(candidate_count=count).SerializeToString()
+def _counted(count: int, filtered: int) -> bytes:
+    """The fields `candidate_count` and `filtered_count` of a ranking's reply."""
+    return pb.RankItemsResponse(candidate_count=count, filtered_count=filtered).SerializeToString()
 
 
-def _joined(
+def joined(
     items: Found, chosen: npt.NDArray[np.intp], columns: Sequence[npt.NDArray[np.float32]], rest: Sequence[bytes]
 ) -> bytes:
     """A reply: ids of the chosen items, the columns as packed fields of floats numbered from 2, and the rest."""
@@ -87,7 +89,7 @@ def head(number: int, size: int) -> bytes:
 
 
 @lru_cache(maxsize=4_096)
-def _status(reply: type[Message], status: Status) -> bytes:
+def status_field(reply: type[Message], status: Status) -> bytes:
     """The field `feature_status` of a reply: at one time those of most users are alike."""
     content = pb.FeatureStatus(
         user=STATES[status.user],
@@ -105,7 +107,7 @@ def _duration(seconds: int | None) -> Duration | None:
 
 
 @lru_cache(maxsize=1_024)
-def _served_by(reply: type[Message], model: str, version: int, feature_service: str, time: int) -> bytes:
+def served_by_field(reply: type[Message], model: str, version: int, feature_service: str, time: int) -> bytes:
     """The field `served_by` of a reply."""
     content = pb.ServedBy(
         model=model, model_version=version, feature_service=feature_service, time=Timestamp(seconds=time)

@@ -44,7 +44,7 @@ class Ranking:
 
     def RankItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
-        query = parse.rank_query(request, self._max_candidates, self._ranker.items.shelf)
+        query = parse.rank_query(request, self._max_candidates, self._ranker.items.shelf, self._ranker.known)
         call.mark("parse")
         brief = 0 < len(query.items) <= BRIEF
         return reply.ranked((together if brief else apart)(self._rank, (query, call, answered_here())))

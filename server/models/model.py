@@ -14,6 +14,7 @@ from feature_repo import schema
 from feature_repo.transforms import ModelInput, assemble, pair_features_of
 from server.items import Found
 from server.onnx_file import refuse_external_data
+from server.retrieval.retriever import Retriever
 from server.towers import Asked, Towers
 from shoprank import bundle
 from shoprank.errors import BundleError
@@ -27,11 +28,13 @@ FEW = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A loaded bundle, equal to itself alone. towers: the same model in parts, where the bundle has them."""
+    """A loaded bundle, equal to itself alone. towers: the same model in parts, where the bundle has them. retriever:
+    what proposes candidates, where it has that."""
 
     manifest: bundle.Manifest
     session: ort.InferenceSession
     towers: Towers | None = None
+    retriever: Retriever | None = None
 
     def run(self, inputs: ModelInput) -> tuple[F32, F32]:
         """Calibrated probabilities and log-odds, float32 (n,) each, of n rows of the whole model's input."""
@@ -78,7 +81,10 @@ def load(directory: Path, threads: int = 1) -> Model:
     towers = None
     if all(name in manifest.files for name in bundle.TOWERS):
         towers = Towers(*(open_graph(directory / name, manifest, threads) for name in bundle.TOWERS))
-    model = Model(manifest, open_graph(directory / bundle.MODEL, manifest, threads), towers)
+    retriever = None
+    if bundle.RETRIEVAL in manifest.files:
+        retriever = Retriever.read(directory / bundle.RETRIEVAL)
+    model = Model(manifest, open_graph(directory / bundle.MODEL, manifest, threads), towers, retriever)
     check_golden(directory, model)
     return model
 

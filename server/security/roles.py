@@ -38,6 +38,8 @@ REQUIRED: Mapping[str, Role | None] = {
     "/shoprank.v1.RankingService/RankItems": Role.score,
     "/shoprank.v1.RankingService/BatchRankItems": Role.score,
     "/shoprank.v1.RankingService/StreamRankItems": Role.score,
+    "/shoprank.v1.RecommendationService/RecommendItems": Role.score,
+    "/shoprank.v1.RecommendationService/SimilarItems": Role.score,
     "/shoprank.v1.CatalogService/GetItems": Role.score,
     "/shoprank.v1.ModelService/*": Role.admin,
     "/shoprank.v1.FeedbackService/*": Role.feedback,

@@ -24,35 +24,36 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from shoprank.v1 import filter_pb2 as shoprank_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoprank/v1/ranking.proto\x12\x0bshoprank.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x0eRequestContext\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"\xd4\x01\n\rFeatureStatus\x12\'\n\x04user\x18\x01 \x01(\x0e\x32\x19.shoprank.v1.FeatureState\x12+\n\x08user_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bitems_found\x18\x03 \x01(\x05\x12\x15\n\ritems_missing\x18\x04 \x01(\x05\x12\x13\n\x0bitems_stale\x18\x05 \x01(\x05\x12,\n\titems_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x08ServedBy\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x05\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x11ScoreItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12,\n\x07\x63ontext\x18\x03 \x01(\x0b\x32\x1b.shoprank.v1.RequestContext\"\xc5\x01\n\x12ScoreItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x0e\n\x06logits\x18\x03 \x03(\x02\x12\x18\n\x10unknown_item_ids\x18\x04 \x03(\t\x12\x32\n\x0e\x66\x65\x61ture_status\x18\x05 \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x06 \x01(\x0b\x32\x15.shoprank.v1.ServedBy\"\xab\x01\n\x10RankItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12,\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x1b.shoprank.v1.RequestContextB\x08\n\x06_top_kB\x0e\n\x0c_temperature\"\xfd\x01\n\x11RankItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x1e\n\x16purchase_probabilities\x18\x03 \x03(\x02\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x18\n\x10unknown_item_ids\x18\x05 \x03(\t\x12\x17\n\x0f\x63\x61ndidate_count\x18\x06 \x01(\x05\x12\x32\n\x0e\x66\x65\x61ture_status\x18\x07 \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x08 \x01(\x0b\x32\x15.shoprank.v1.ServedBy\"H\n\x15\x42\x61tchRankItemsRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.shoprank.v1.RankItemsRequest\"K\n\x16\x42\x61tchRankItemsResponse\x12\x31\n\tresponses\x18\x01 \x03(\x0b\x32\x1e.shoprank.v1.RankItemsResponse*z\n\x0c\x46\x65\x61tureState\x12\x1d\n\x19\x46\x45\x41TURE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_STATE_FOUND\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_STATE_MISSING\x10\x02\x12\x17\n\x13\x46\x45\x41TURE_STATE_STALE\x10\x03\x32\xdc\x02\n\x0eRankingService\x12M\n\nScoreItems\x12\x1e.shoprank.v1.ScoreItemsRequest\x1a\x1f.shoprank.v1.ScoreItemsResponse\x12J\n\tRankItems\x12\x1d.shoprank.v1.RankItemsRequest\x1a\x1e.shoprank.v1.RankItemsResponse\x12Y\n\x0e\x42\x61tchRankItems\x12\".shoprank.v1.BatchRankItemsRequest\x1a#.shoprank.v1.BatchRankItemsResponse\x12T\n\x0fStreamRankItems\x12\x1d.shoprank.v1.RankItemsRequest\x1a\x1e.shoprank.v1.RankItemsResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19shoprank/v1/ranking.proto\x12\x0bshoprank.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18shoprank/v1/filter.proto\"K\n\x0eRequestContext\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63hannel\x18\x02 \x01(\t\"\xd4\x01\n\rFeatureStatus\x12\'\n\x04user\x18\x01 \x01(\x0e\x32\x19.shoprank.v1.FeatureState\x12+\n\x08user_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bitems_found\x18\x03 \x01(\x05\x12\x15\n\ritems_missing\x18\x04 \x01(\x05\x12\x13\n\x0bitems_stale\x18\x05 \x01(\x05\x12,\n\titems_age\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"s\n\x08ServedBy\x12\r\n\x05model\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\x05\x12\x17\n\x0f\x66\x65\x61ture_service\x18\x03 \x01(\t\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x11ScoreItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12,\n\x07\x63ontext\x18\x03 \x01(\x0b\x32\x1b.shoprank.v1.RequestContext\"\xc5\x01\n\x12ScoreItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x0e\n\x06logits\x18\x03 \x03(\x02\x12\x18\n\x10unknown_item_ids\x18\x04 \x03(\t\x12\x32\n\x0e\x66\x65\x61ture_status\x18\x05 \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x06 \x01(\x0b\x32\x15.shoprank.v1.ServedBy\"\xd4\x01\n\x10RankItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12,\n\x07\x63ontext\x18\x05 \x01(\x0b\x32\x1b.shoprank.v1.RequestContext\x12\'\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x17.shoprank.v1.ItemFilterB\x08\n\x06_top_kB\x0e\n\x0c_temperature\"\x95\x02\n\x11RankItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x1e\n\x16purchase_probabilities\x18\x03 \x03(\x02\x12\x0e\n\x06logits\x18\x04 \x03(\x02\x12\x18\n\x10unknown_item_ids\x18\x05 \x03(\t\x12\x17\n\x0f\x63\x61ndidate_count\x18\x06 \x01(\x05\x12\x32\n\x0e\x66\x65\x61ture_status\x18\x07 \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x08 \x01(\x0b\x32\x15.shoprank.v1.ServedBy\x12\x16\n\x0e\x66iltered_count\x18\t \x01(\x05\"H\n\x15\x42\x61tchRankItemsRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.shoprank.v1.RankItemsRequest\"K\n\x16\x42\x61tchRankItemsResponse\x12\x31\n\tresponses\x18\x01 \x03(\x0b\x32\x1e.shoprank.v1.RankItemsResponse*z\n\x0c\x46\x65\x61tureState\x12\x1d\n\x19\x46\x45\x41TURE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_STATE_FOUND\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_STATE_MISSING\x10\x02\x12\x17\n\x13\x46\x45\x41TURE_STATE_STALE\x10\x03\x32\xdc\x02\n\x0eRankingService\x12M\n\nScoreItems\x12\x1e.shoprank.v1.ScoreItemsRequest\x1a\x1f.shoprank.v1.ScoreItemsResponse\x12J\n\tRankItems\x12\x1d.shoprank.v1.RankItemsRequest\x1a\x1e.shoprank.v1.RankItemsResponse\x12Y\n\x0e\x42\x61tchRankItems\x12\".shoprank.v1.BatchRankItemsRequest\x1a#.shoprank.v1.BatchRankItemsResponse\x12T\n\x0fStreamRankItems\x12\x1d.shoprank.v1.RankItemsRequest\x1a\x1e.shoprank.v1.RankItemsResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoprank.v1.ranking_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEATURESTATE']._serialized_start=1399
-  _globals['_FEATURESTATE']._serialized_end=1521
-  _globals['_REQUESTCONTEXT']._serialized_start=107
-  _globals['_REQUESTCONTEXT']._serialized_end=182
-  _globals['_FEATURESTATUS']._serialized_start=185
-  _globals['_FEATURESTATUS']._serialized_end=397
-  _globals['_SERVEDBY']._serialized_start=399
-  _globals['_SERVEDBY']._serialized_end=514
-  _globals['_SCOREITEMSREQUEST']._serialized_start=516
-  _globals['_SCOREITEMSREQUEST']._serialized_end=616
-  _globals['_SCOREITEMSRESPONSE']._serialized_start=619
-  _globals['_SCOREITEMSRESPONSE']._serialized_end=816
-  _globals['_RANKITEMSREQUEST']._serialized_start=819
-  _globals['_RANKITEMSREQUEST']._serialized_end=990
-  _globals['_RANKITEMSRESPONSE']._serialized_start=993
-  _globals['_RANKITEMSRESPONSE']._serialized_end=1246
-  _globals['_BATCHRANKITEMSREQUEST']._serialized_start=1248
-  _globals['_BATCHRANKITEMSREQUEST']._serialized_end=1320
-  _globals['_BATCHRANKITEMSRESPONSE']._serialized_start=1322
-  _globals['_BATCHRANKITEMSRESPONSE']._serialized_end=1397
-  _globals['_RANKINGSERVICE']._serialized_start=1524
-  _globals['_RANKINGSERVICE']._serialized_end=1872
+  _globals['_FEATURESTATE']._serialized_start=1490
+  _globals['_FEATURESTATE']._serialized_end=1612
+  _globals['_REQUESTCONTEXT']._serialized_start=133
+  _globals['_REQUESTCONTEXT']._serialized_end=208
+  _globals['_FEATURESTATUS']._serialized_start=211
+  _globals['_FEATURESTATUS']._serialized_end=423
+  _globals['_SERVEDBY']._serialized_start=425
+  _globals['_SERVEDBY']._serialized_end=540
+  _globals['_SCOREITEMSREQUEST']._serialized_start=542
+  _globals['_SCOREITEMSREQUEST']._serialized_end=642
+  _globals['_SCOREITEMSRESPONSE']._serialized_start=645
+  _globals['_SCOREITEMSRESPONSE']._serialized_end=842
+  _globals['_RANKITEMSREQUEST']._serialized_start=845
+  _globals['_RANKITEMSREQUEST']._serialized_end=1057
+  _globals['_RANKITEMSRESPONSE']._serialized_start=1060
+  _globals['_RANKITEMSRESPONSE']._serialized_end=1337
+  _globals['_BATCHRANKITEMSREQUEST']._serialized_start=1339
+  _globals['_BATCHRANKITEMSREQUEST']._serialized_end=1411
+  _globals['_BATCHRANKITEMSRESPONSE']._serialized_start=1413
+  _globals['_BATCHRANKITEMSRESPONSE']._serialized_end=1488
+  _globals['_RANKINGSERVICE']._serialized_start=1615
+  _globals['_RANKINGSERVICE']._serialized_end=1963
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from shoprank.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -258,6 +259,7 @@ class RankItemsRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user, 1 to 256 bytes. A user the feature store does not know is ranked as a new user."""
     top_k: _builtins.int
@@ -274,6 +276,10 @@ class RankItemsRequest(_message.Message):
     def context(self) -> Global___RequestContext:
         """Circumstances; optional."""
 
+    @_builtins.property
+    def filter(self) -> _filter_pb2.ItemFilter:
+        """Which candidates are ranked; all where it is unset. top_k may exceed what passes."""
+
     def __init__(
         self,
         *,
@@ -282,10 +288,11 @@ class RankItemsRequest(_message.Message):
         top_k: _builtins.int | None = ...,
         temperature: _builtins.float | None = ...,
         context: Global___RequestContext | None = ...,
+        filter: _filter_pb2.ItemFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_k", b"_top_k", "context", b"context", "temperature", b"temperature", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_k", b"_top_k", "context", b"context", "filter", b"filter", "temperature", b"temperature", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_k", b"_top_k", "context", b"context", "item_ids", b"item_ids", "temperature", b"temperature", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_k", b"_top_k", "context", b"context", "filter", b"filter", "item_ids", b"item_ids", "temperature", b"temperature", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
@@ -314,8 +321,11 @@ class RankItemsResponse(_message.Message):
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     FEATURE_STATUS_FIELD_NUMBER: _builtins.int
     SERVED_BY_FIELD_NUMBER: _builtins.int
+    FILTERED_COUNT_FIELD_NUMBER: _builtins.int
     candidate_count: _builtins.int
     """Number of candidates the softmax runs over."""
+    filtered_count: _builtins.int
+    """Number of known candidates that the filter left out."""
     @_builtins.property
     def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The items, best first; items of equal logit keep the order of the request."""
@@ -355,10 +365,11 @@ class RankItemsResponse(_message.Message):
         candidate_count: _builtins.int = ...,
         feature_status: Global___FeatureStatus | None = ...,
         served_by: Global___ServedBy | None = ...,
+        filtered_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feature_status", b"feature_status", "served_by", b"served_by"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "feature_status", b"feature_status", "item_ids", b"item_ids", "logits", b"logits", "probabilities", b"probabilities", "purchase_probabilities", b"purchase_probabilities", "served_by", b"served_by", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "feature_status", b"feature_status", "filtered_count", b"filtered_count", "item_ids", b"item_ids", "logits", b"logits", "probabilities", b"probabilities", "purchase_probabilities", b"purchase_probabilities", "served_by", b"served_by", "unknown_item_ids", b"unknown_item_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Candidates for a user: the bundle's sources, asked with what the online store knows of the user now."""

@@ -1,0 +1,159 @@
+"""The retrieval file of a bundle in memory; what it holds is told in `training.retrieval.served`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo.transforms import F32, I64
+from shoprank.errors import BundleError
+
+I32 = npt.NDArray[np.int32]
+Form = Literal["rates", "history", "neighbours", "levels", "segments", "everybody"]
+LAYOUT = 1
+MOST = 32
+"""Sources at most: a candidate names its own by bits."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "rates": ("rates", "counts", "since", "ratio", "steady"),
+    "history": (),
+    "neighbours": ("data", "indices", "indptr"),
+    "levels": ("data", "indices", "indptr", "keys"),
+    "segments": ("items", "centres", "keys"),
+    "everybody": ("items",),
+}
+"""The arrays of a source of each form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A CSR matrix: data float32, indices and indptr int32."""
+
+    data: F32
+    indices: I32
+    indptr: I32
+
+    def row(self, index: int) -> tuple[I32, F32]:
+        """Columns and values of a row."""
+        start, end = self.indptr[index : index + 2]
+        return self.indices[start:end], self.data[start:end]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source. weight: in the blend. reason: what speaks for its items. by, power: what the history is weighed by.
+    matrix: where its form has one; arrays: its other arrays."""
+
+    name: str
+    form: Form
+    weight: float
+    reason: str
+    by: str
+    power: float
+    matrix: Matrix | None
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All sources, with the catalogue they speak of: item_ids text (N,), item_keys int64 (N,); sold int32 (N,), all
+    items by what they sold; tokens: items × tokens, each row of norm 1."""
+
+    sources: tuple[Source, ...]
+    item_ids: list[str]
+    item_keys: I64
+    sold: I32
+    tokens: Matrix
+
+    @classmethod
+    def read(cls, path: Path) -> Sources:
+        """The file's sources. Raises BundleError where it is none, or one of another layout."""
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                arrays = {name: kept[name] for name in kept.files}
+            if (layout := int(arrays["layout"])) != LAYOUT:
+                raise BundleError(f"{path}: layout {layout}, but this version reads layout {LAYOUT}; train again")
+            made = cls(
+                sources=tuple(_source(facts, arrays) for facts in json.loads(str(arrays["sources"]))),
+                item_ids=arrays["item_ids"].tolist(),
+                item_keys=np.ascontiguousarray(arrays["item_keys"], np.int64),
+                sold=arrays["sold"].astype(np.int32),
+                tokens=_matrix("tokens", arrays),
+            )
+            made.check()
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise BundleError(f"{path}: no file of sources: {type(error).__name__}: {error}") from error
+        return made
+
+    def check(self) -> None:
+        """Raise ValueError for arrays that compiled code must not be given."""
+        count = len(self.item_ids)
+        if not 0 < len(self.sources) <= MOST or [s.form for s in self.sources].count("everybody") != 1:
+            raise ValueError(f"{len(self.sources)} sources; 1 to {MOST} are read, one of them of the form everybody")
+        if not (len(self.item_keys) == len(self.sold) == count) or (np.sort(self.sold) != np.arange(count)).any():
+            raise ValueError(f"{count} items, but other numbers of keys or places")
+        if len(np.unique(self.item_keys)) != count or (self.item_keys < 0).any():
+            raise ValueError("keys of items repeat or are negative")
+        _check_matrix("tokens", self.tokens, count, None)
+        for source in self.sources:
+            if source.matrix is not None:
+                rows = len(source.arrays["keys"]) if source.form == "levels" else count
+                _check_matrix(source.name, source.matrix, rows, count)
+            if "items" in source.arrays and not _within(source.arrays["items"], -1, count):
+                raise ValueError(f"{source.name}: names items beyond the {count} there are")
+            if source.by not in ("recent", "steady"):
+                raise ValueError(f"{source.name}: weighs by {source.by}")
+            if source.form == "rates":
+                sizes = tuple(len(source.arrays[name]) + 1 for name in PARTS["rates"][1:])
+                if source.arrays["rates"].shape != (sizes[0], sizes[1], sizes[2] + 1, sizes[3]):
+                    raise ValueError(f"{source.name}: rates of shape {source.arrays['rates'].shape} for {sizes} cells")
+            if source.form == "segments":
+                segments, levels = len(source.arrays["items"]), len(source.arrays["keys"])
+                if source.arrays["centres"].shape != (segments, levels):
+                    raise ValueError(f"{source.name}: centres of shape {source.arrays['centres'].shape}")
+
+
+def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Source:
+    name, form = str(facts["name"]), facts["form"]
+    parts = PARTS[form]
+    own = {part: np.ascontiguousarray(arrays[f"{name}/{part}"]) for part in parts}
+    if form == "segments":
+        own["squares"] = np.square(own["centres"]).sum(axis=1)
+    return Source(
+        name=name,
+        form=form,
+        weight=float(facts["weight"]),
+        reason=str(facts["reason"]),
+        by=str(facts["by"]),
+        power=float(facts["power"]),
+        matrix=_matrix(name, arrays) if "indptr" in parts else None,
+        arrays=own,
+    )
+
+
+def _matrix(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Matrix:
+    return Matrix(
+        data=arrays[f"{name}/data"].astype(np.float32),
+        indices=arrays[f"{name}/indices"].astype(np.int32),
+        indptr=arrays[f"{name}/indptr"].astype(np.int32),
+    )
+
+
+def _check_matrix(name: str, matrix: Matrix, rows: int, columns: int | None) -> None:
+    ends = matrix.indptr
+    if len(ends) != rows + 1 or ends[0] != 0 or (np.diff(ends) < 0).any() or ends[-1] != len(matrix.indices):
+        raise ValueError(f"{name}: ends of rows that are none")
+    if len(matrix.data) != len(matrix.indices) or not np.isfinite(matrix.data).all():
+        raise ValueError(f"{name}: values that are missing or not finite")
+    if not _within(matrix.indices, 0, columns):
+        raise ValueError(f"{name}: columns out of bounds")
+
+
+def _within(values: npt.NDArray[Any], low: int, end: int | None) -> bool:
+    return not values.size or bool(values.min() >= low and (end is None or values.max() < end))

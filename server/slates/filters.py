@@ -1,0 +1,200 @@
+"""Which items may be in an answer: conditions on their rows as the store has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from feature_repo import schema
+from feature_repo.transforms import I64, History
+from server.items import Shelf
+from shoprank.v1.filter_pb2 import ItemFilter
+
+DAY = 86_400
+MAX_VALUES, MAX_BLOCKED, MAX_DAYS = 100, 1_000, 3_650
+GROUPS = {"department": "departments", "category": "categories", "subcategory": "subcategories", "brand": "brands"}
+"""Columns of the catalogue that items are grouped by, and the fields of a filter that name their values."""
+Known = Mapping[str, frozenset[str]]
+"""The values that the catalogue has of each of them."""
+
+COLUMNS = np.array([[f.name for f in schema.ITEM_KEYS].index(f"item_{name}_key") for name in GROUPS], np.int64)
+"""Where the key of each group is among an item's keys."""
+_PRICE, _RELATIVE_PRICE, _LAST_AT, _ITEM = 9, 10, 2, 0  # numbers, as compiled code is kept for as long as this file is
+if [schema.ITEM_NUMBERS[i].name for i in (_PRICE, _RELATIVE_PRICE)] != ["item_price", "item_relative_price"]:
+    raise AssertionError("server.slates.filters reads other features than the schema names")
+if (schema.ITEM_TIMES[_LAST_AT].name, schema.ITEM_KEYS[_ITEM].name) != ("item_last_purchase_at", "item_key"):
+    raise AssertionError("server.slates.filters reads other features than the schema names")
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Refusals(Protocol):
+    """Collects bad fields; see `server.parse.Violations`."""
+
+    def add(self, name: str, description: str) -> None:
+        """A field is bad."""
+        ...
+
+    def identifier(self, name: str, value: str) -> None:
+        """Look at an id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Conditions, all of which must hold.
+
+    allowed, denied: keys, those of each of GROUPS one behind the other, and where they end, int64 (5,). low, high: of
+    the price, NaN for no bound. sold_within, not_bought_within: seconds, 0 for no bound. blocked: keys of items.
+    """
+
+    allowed: I64
+    allowed_ends: I64
+    denied: I64
+    denied_ends: I64
+    low: float
+    high: float
+    sold_within: int
+    not_bought_within: int
+    blocked: I64
+
+    def passing(self, shelf: Shelf, positions: I64, history: History, time: int) -> Mask:
+        """Which of the items at positions (n,) of a shelf pass, bool (n,), for a user of that history at a time.
+
+        A position below 0 does not pass.
+        """
+        blocked = self.blocked
+        if self.not_bought_within:
+            end = int(history.ends[1])
+            bought = history.last_at[:end] >= time - self.not_bought_within
+            blocked = np.union1d(blocked, history.keys[:end][bought])
+        rows = shelf.rows
+        found: Mask = _passing(
+            positions, rows.keys, rows.numbers, rows.times, COLUMNS, self.allowed, self.allowed_ends, self.denied,
+            self.denied_ends, self.low, self.high, time - self.sold_within if self.sold_within else 0, blocked,
+        )  # fmt: skip
+        return found
+
+
+_types = numba.types
+_longs = _types.Array(_types.int64, 1, "C", readonly=True)
+_rows_of_longs = _types.Array(_types.int64, 2, "C", readonly=True)
+_rows_of_floats = _types.Array(_types.float32, 2, "C", readonly=True)
+
+
+@numba.njit(cache=True)
+def _among(key: int, keys: Any, start: int, end: int) -> bool:
+    for i in range(start, end):  # noqa: SIM110  (Numba compiles no generator expression)
+        if keys[i] == key:
+            return True
+    return False
+
+
+@numba.njit(
+    _types.boolean[::1](
+        _longs, _rows_of_longs, _rows_of_floats, _rows_of_longs, _longs, _longs, _longs, _longs, _longs,
+        _types.float64, _types.float64, _types.int64, _longs,
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def _passing(
+    positions: Any, keys: Any, numbers: Any, times: Any, columns: Any, allowed: Any, allowed_ends: Any, denied: Any,
+    denied_ends: Any, low: float, high: float, sold_since: int, blocked: Any,
+) -> Any:  # fmt: skip
+    """See `Filter.passing`. blocked: ascending. sold_since: 0 for any time."""
+    out = np.zeros(len(positions), np.bool_)
+    for i in range(len(positions)):
+        row = positions[i]
+        if row < 0:
+            continue
+        passes = True
+        for group in range(len(columns)):
+            key = keys[row, columns[group]]
+            start, end = allowed_ends[group], allowed_ends[group + 1]
+            if start < end and not _among(key, allowed, start, end):
+                passes = False
+            if _among(key, denied, denied_ends[group], denied_ends[group + 1]):
+                passes = False
+        if not (math.isnan(low) and math.isnan(high)):
+            price = np.float64(numbers[row, _PRICE])
+            if math.isfinite(numbers[row, _RELATIVE_PRICE]):
+                price *= np.float64(numbers[row, _RELATIVE_PRICE])
+            if math.isnan(price) or price < low or price > high:
+                passes = False
+        if sold_since > 0 and times[row, _LAST_AT] < sold_since:
+            passes = False
+        if len(blocked):
+            at = np.searchsorted(blocked, keys[row, _ITEM])
+            if at < len(blocked) and blocked[at] == keys[row, _ITEM]:
+                passes = False
+        out[i] = passes
+    return out
+
+
+def filter_of(message: ItemFilter, bad: Refusals, known: Known | None, user: bool = True) -> Filter:
+    """The filter of a message; `bad` is told of every bad field. known: values there are; any where it is None. user:
+    whether there is one."""
+    allowed = [_values(message, f"{field}", group, bad, known) for group, field in GROUPS.items()]
+    denied = [_values(message, f"excluded_{field}", group, bad, known) for group, field in GROUPS.items()]
+    low, high = _price(message, "min_price", bad), _price(message, "max_price", bad)
+    if low > high:
+        bad.add("filter.max_price", f"is below filter.min_price: {high:g} < {low:g}")
+    if not user and message.HasField("not_bought_within_days"):
+        bad.add("filter.not_bought_within_days", "is set, but there is no user")
+    count = len(message.blocked_item_ids)
+    if count > MAX_BLOCKED:
+        bad.add("filter.blocked_item_ids", f"has {count} entries, at most {MAX_BLOCKED:,} are allowed")
+    else:
+        for i, item_id in enumerate(message.blocked_item_ids):
+            bad.identifier(f"filter.blocked_item_ids[{i}]", item_id)
+    ids = message.blocked_item_ids[:MAX_BLOCKED]
+    return Filter(
+        *_joined(allowed),
+        *_joined(denied),
+        low=low,
+        high=high,
+        sold_within=_days(message, "sold_within_days", bad) * DAY,
+        not_bought_within=_days(message, "not_bought_within_days", bad) * DAY,
+        blocked=np.sort(np.array([schema.key_of(item_id) for item_id in ids], np.int64)),
+    )
+
+
+def _values(message: ItemFilter, field: str, group: str, bad: Refusals, known: Known | None) -> list[int]:
+    values = list(getattr(message, field))
+    if len(values) > MAX_VALUES:
+        bad.add(f"filter.{field}", f"has {len(values)} entries, at most {MAX_VALUES} are allowed")
+        return []
+    if known is not None:
+        for i, value in enumerate(values):
+            if value not in known[group]:
+                bad.add(f"filter.{field}[{i}]", f"is no {group} of the catalogue: {value!r:.80}")
+    return [schema.key_of(value) for value in values]
+
+
+def _price(message: ItemFilter, field: str, bad: Refusals) -> float:
+    if not message.HasField(field):  # type: ignore[arg-type]  # one of its fields
+        return math.nan
+    value = float(getattr(message, field))
+    if not (math.isfinite(value) and value >= 0):
+        bad.add(f"filter.{field}", f"is not a finite number of 0 or more: {value}")
+    return value
+
+
+def _days(message: ItemFilter, field: str, bad: Refusals) -> int:
+    if not message.HasField(field):  # type: ignore[arg-type]  # one of its fields
+        return 0
+    value = int(getattr(message, field))
+    if not 1 <= value <= MAX_DAYS:
+        bad.add(f"filter.{field}", f"is not between 1 and {MAX_DAYS:,}: {value}")
+    return value
+
+
+def _joined(keys: list[list[int]]) -> tuple[I64, I64]:
+    ends = np.cumsum([0, *map(len, keys)], dtype=np.int64)
+    return np.array([key for group in keys for key in group], np.int64), ends

@@ -1,0 +1,87 @@
+"""Why an item is in a slate, for a program and for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from server.catalogue import Catalogue
+from server.retrieval.history import DAY, History
+from server.retrieval.retriever import Candidates, Retriever
+
+ABOUT = {
+    "BOUGHT_TOGETHER": "often bought with {name}",
+    "ALSO_BOUGHT": "bought by people who buy {name}",
+    "SIMILAR": "similar to {name}, which you know",
+}
+"""Reasons that name an item of the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """kind: a `ReasonKind` without its prefix. item_id: the user's item, "" for none. gap_days: between purchases."""
+
+    kind: str
+    text: str
+    item_id: str = ""
+    gap_days: float = 0.0
+
+
+POPULAR = Reason("POPULAR", "many people buy this now")
+SEGMENT = Reason("SEGMENT", "popular with households like yours")
+VIEWED = Reason("VIEWED", "you looked at this")
+BOUGHT_ONCE = Reason("BOUGHT_BEFORE", "you bought this before")
+
+
+def reasons(retriever: Retriever, history: History, slate: Candidates, catalogue: Catalogue) -> list[Reason]:
+    """What speaks for each item of a slate: the user's own purchases, else the source that ranks it highest."""
+    found: list[Reason | None] = [_of_history(history, item) for item in slate.items.tolist()]
+    for source, places in _by_source(slate, found):
+        told = retriever.sources[source]
+        if told.form == "neighbours" and told.reason in ABOUT:
+            items = slate.items[places]
+            for place, other in zip(places, retriever.because(told, history, items).tolist(), strict=True):
+                found[place] = _about(told.reason, retriever.item_ids[other], catalogue) if other >= 0 else POPULAR
+            continue
+        for place in places:
+            found[place] = _of_kind(told.reason, retriever.item_ids[slate.items[place]], catalogue)
+    return [reason or POPULAR for reason in found]
+
+
+def _by_source(slate: Candidates, found: list[Reason | None]) -> Iterator[tuple[int, list[int]]]:
+    """Places without a reason so far, by the source that ranks them highest."""
+    places: dict[int, list[int]] = {}
+    for place, (source, reason) in enumerate(zip(slate.first.tolist(), found, strict=True)):
+        if reason is None:
+            places.setdefault(source, []).append(place)
+    yield from places.items()
+
+
+def _of_history(history: History, item: int) -> Reason | None:
+    """What the user's own purchases of the item say; None where there are none."""
+    at = np.flatnonzero(history.items == item)
+    if not len(at):
+        return None
+    i = int(at[0])
+    count = float(history.purchases[i])
+    if count <= 0:
+        return VIEWED if history.interest[i] > 0 else None
+    gap = (int(history.last_at[i]) - int(history.first_at[i])) / DAY / (count - 1) if count > 1 else 0.0
+    if count < 2 or gap < 0.5:
+        return BOUGHT_ONCE if count < 2 else Reason("BOUGHT_BEFORE", f"you bought this {count:.0f} times")
+    days = "every day" if gap < 1.5 else f"every {gap:.0f} days"
+    return Reason("BUYS_REGULARLY", f"you buy this about {days}", gap_days=gap)
+
+
+def _about(kind: str, item_id: str, catalogue: Catalogue) -> Reason:
+    return Reason(kind, ABOUT[kind].format(name=catalogue.name(item_id)), item_id)
+
+
+def _of_kind(kind: str, item_id: str, catalogue: Catalogue) -> Reason:
+    if kind == "SEGMENT":
+        return SEGMENT
+    if kind == "CATEGORY" and (described := catalogue.describe(item_id)) and described.subcategory:
+        return Reason("CATEGORY", f"sells well in {described.subcategory.lower()}, where you shop")
+    return POPULAR

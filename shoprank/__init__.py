@@ -2,7 +2,7 @@
 
 from shoprank.client import AsyncClient, Client
 from shoprank.errors import FieldViolation, InvalidRequest, ServerError, ShoprankError, UserError
-from shoprank.requests import RankRequest
+from shoprank.requests import ItemFilter, RankRequest
 from shoprank.results import (
     FeatureState,
     FeatureStatus,
@@ -13,6 +13,7 @@ from shoprank.results import (
     Scores,
     ServedBy,
 )
+from shoprank.slates import Likeness, Reason, ReasonKind, RecommendedItem, SimilarItem, Slate, SlateRules
 
 __all__ = [
     "AsyncClient",
@@ -22,13 +23,21 @@ __all__ = [
     "FieldViolation",
     "InvalidRequest",
     "Item",
+    "ItemFilter",
+    "Likeness",
     "RankRequest",
     "RankedItem",
     "Ranking",
+    "Reason",
+    "ReasonKind",
+    "RecommendedItem",
     "ScoredItem",
     "Scores",
     "ServedBy",
     "ServerError",
     "ShoprankError",
+    "SimilarItem",
+    "Slate",
+    "SlateRules",
     "UserError",
 ]

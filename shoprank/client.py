@@ -15,8 +15,10 @@ import grpc
 from shoprank import results, streams
 from shoprank.connection import Connection, Token
 from shoprank.errors import UserError
+from shoprank.recommending import AsyncRecommending, Recommending
 from shoprank.requests import (
     CATALOGUE_TIMEOUT,
+    ItemFilter,
     RankRequest,
     batch_request,
     items_request,
@@ -25,14 +27,17 @@ from shoprank.requests import (
     score_request,
     typed,
 )
-from shoprank.v1 import catalog_pb2_grpc, ranking_pb2_grpc
+from shoprank.v1 import catalog_pb2_grpc, ranking_pb2_grpc, recommendation_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 1.0
 SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "shoprank.v1.RankingService"}, {"service": "shoprank.v1.CatalogService"}],
+            "name": [
+                {"service": f"shoprank.v1.{name}"}
+                for name in ("RankingService", "RecommendationService", "CatalogService")
+            ],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.05s",
@@ -59,7 +64,7 @@ OPTIONS: tuple[tuple[str, str | int], ...] = (
 )
 
 
-class Client:
+class Client(Recommending):
     """A client for threads; share one among all of them.
 
     address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
@@ -92,6 +97,7 @@ class Client:
         self._channels = [connection.channel(OPTIONS) for _ in range(counted(connections))]
         calls = [connection.authorized(channel) for channel in self._channels]
         self._rankings = cycle([ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls])
+        self._recommendations = cycle([recommendation_pb2_grpc.RecommendationServiceStub(channel) for channel in calls])
         self._catalogs = cycle([catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls])
 
     def score(
@@ -121,10 +127,11 @@ class Client:
         temperature: float | None = None,
         time: datetime | None = None,
         channel: str = "",
+        filter: ItemFilter | None = None,
         timeout: float | None = None,
     ) -> results.Ranking:
         """The items, best first; the best of the whole catalogue where `item_ids` is None. An empty list is refused."""
-        request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
+        request = rank_request(user_id, item_ids, top_k, temperature, time, channel, filter)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
             return results.ranking(next(self._rankings).RankItems(request, timeout=limit))
@@ -174,7 +181,7 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(AsyncRecommending):
     """`Client` for asyncio; make it inside the running loop."""
 
     def __init__(
@@ -195,6 +202,9 @@ class AsyncClient:
         calls = [connection.authorized(channel) for channel in self._channels]
         self._rankings: Iterator[ranking_pb2_grpc.RankingServiceAsyncStub] = cycle(
             [ranking_pb2_grpc.RankingServiceStub(channel) for channel in calls]
+        )
+        self._recommendations: Iterator[recommendation_pb2_grpc.RecommendationServiceAsyncStub] = cycle(
+            [recommendation_pb2_grpc.RecommendationServiceStub(channel) for channel in calls]
         )
         self._catalogs: Iterator[catalog_pb2_grpc.CatalogServiceAsyncStub] = cycle(
             [catalog_pb2_grpc.CatalogServiceStub(channel) for channel in calls]
@@ -227,10 +237,11 @@ class AsyncClient:
         temperature: float | None = None,
         time: datetime | None = None,
         channel: str = "",
+        filter: ItemFilter | None = None,
         timeout: float | None = None,
     ) -> results.Ranking:
         """As `Client.rank`."""
-        request = rank_request(user_id, item_ids, top_k, temperature, time, channel)
+        request = rank_request(user_id, item_ids, top_k, temperature, time, channel, filter)
         limit = rank_timeout(request, self._timeout) if timeout is None else timeout
         try:
             return results.ranking(await next(self._rankings).RankItems(request, timeout=limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
@@ -13,10 +13,34 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shoprank.errors import FieldViolation, InvalidRequest, ServerError
-from shoprank.v1 import catalog_pb2, ranking_pb2, status_pb2
+from shoprank.v1 import catalog_pb2, filter_pb2, ranking_pb2, status_pb2
 
 CATALOGUE_TIMEOUT = 10.0
 """Seconds a ranking of the whole catalogue may take by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """Which items may be in an answer: those for which every condition given holds.
+
+    departments … brands: values of which one must be the item's; excluded_…: values that it must not have. min_price,
+    max_price: of its unit price. sold_within_days: sold to anybody since. not_bought_within_days: not bought by the
+    user since. blocked_item_ids: no item of these.
+    """
+
+    departments: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    subcategories: Sequence[str] = ()
+    brands: Sequence[str] = ()
+    excluded_departments: Sequence[str] = ()
+    excluded_categories: Sequence[str] = ()
+    excluded_subcategories: Sequence[str] = ()
+    excluded_brands: Sequence[str] = ()
+    min_price: float | None = None
+    max_price: float | None = None
+    sold_within_days: int | None = None
+    not_bought_within_days: int | None = None
+    blocked_item_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +53,16 @@ class RankRequest:
     temperature: float | None = None
     time: datetime | None = None
     channel: str = ""
+    filter: ItemFilter | None = None
 
 
 def message_of(request: RankRequest, place: int) -> ranking_pb2.RankItemsRequest:
     """The request at a place, from 0, among many. Raises InvalidRequest naming each bad field as the server does."""
     try:
         return rank_request(
-            request.user_id, request.item_ids, request.top_k, request.temperature, request.time, request.channel
-        )
+            request.user_id, request.item_ids, request.top_k, request.temperature, request.time, request.channel,
+            request.filter,
+        )  # fmt: skip
     except InvalidRequest as error:
         raise InvalidRequest(
             [FieldViolation(f"requests[{place}].{v.field}", v.description) for v in error.violations]
@@ -52,8 +78,8 @@ def score_request(
     user_id: str, item_ids: Iterable[str], time: datetime | None, channel: str
 ) -> ranking_pb2.ScoreItemsRequest:
     """The request of ScoreItems. Raises InvalidRequest for what cannot be put into one."""
-    return _build(
-        ranking_pb2.ScoreItemsRequest, user_id=user_id, item_ids=_ids(item_ids), context=_context(time, channel)
+    return build(
+        ranking_pb2.ScoreItemsRequest, user_id=user_id, item_ids=_ids(item_ids), context=context_of(time, channel)
     )
 
 
@@ -64,30 +90,44 @@ def rank_request(
     temperature: float | None,
     time: datetime | None,
     channel: str,
+    filter: ItemFilter | None = None,
 ) -> ranking_pb2.RankItemsRequest:
     """The request of RankItems. Raises InvalidRequest for what cannot be put into one, and for an empty list."""
     candidates = None if item_ids is None else _ids(item_ids)
     if candidates == []:
         raise InvalidRequest([FieldViolation("item_ids", "is empty; leave it out for the whole catalogue")])
-    return _build(
+    return build(
         ranking_pb2.RankItemsRequest,
         user_id=user_id,
         item_ids=candidates,
         top_k=top_k,
         temperature=temperature,
-        context=_context(time, channel),
+        context=context_of(time, channel),
+        filter=None if filter is None else filter_message(filter),
     )
+
+
+def filter_message(filter: ItemFilter) -> filter_pb2.ItemFilter:
+    """The filter as a message. Raises InvalidRequest for what cannot be put into one."""
+    values = {name: getattr(filter, name) for name in ItemFilter.__dataclass_fields__}
+    texts = [name for name, value in values.items() if isinstance(value, str | bytes)]
+    if texts:
+        raise InvalidRequest([FieldViolation(f"filter.{name}", "is one text, not a list") for name in texts])
+    try:
+        return build(filter_pb2.ItemFilter, **values)
+    except InvalidRequest as error:
+        raise InvalidRequest([FieldViolation(f"filter.{v.field}", v.description) for v in error.violations]) from error
 
 
 def items_request(item_ids: Iterable[str]) -> catalog_pb2.GetItemsRequest:
     """The request of GetItems. Raises InvalidRequest for what cannot be put into one."""
-    return _build(catalog_pb2.GetItemsRequest, item_ids=_ids(item_ids))
+    return build(catalog_pb2.GetItemsRequest, item_ids=_ids(item_ids))
 
 
 M = TypeVar("M", bound=Message)
 
 
-def _build(kind: type[M], **fields: Any) -> M:
+def build(kind: type[M], **fields: Any) -> M:
     """The message, filled a field at a time, so that every field that does not fit can be named."""
     message = kind()
     wrong = []
@@ -112,8 +152,8 @@ def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float
     return default if request.item_ids else max(default, CATALOGUE_TIMEOUT)
 
 
-def _context(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
-    context = _build(ranking_pb2.RequestContext, channel=channel)
+def context_of(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
+    context = build(ranking_pb2.RequestContext, channel=channel)
     if time is not None:
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         context.time.CopyFrom(Timestamp(seconds=math.floor(aware.timestamp())))

@@ -85,13 +85,15 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Ranked items, best first; `candidate_count` is how many the softmax runs over."""
+    """Ranked items, best first; `candidate_count` is how many the softmax runs over, `filtered_count` how many others a
+    filter left out."""
 
     items: tuple[RankedItem, ...]
     unknown_item_ids: tuple[str, ...]
     candidate_count: int
     feature_status: FeatureStatus
     served_by: ServedBy
+    filtered_count: int = 0
 
     def __iter__(self) -> Iterator[RankedItem]:
         return iter(self.items)
@@ -118,8 +120,8 @@ def scores(reply: ranking_pb2.ScoreItemsResponse) -> Scores:
     return Scores(
         items=tuple(ScoredItem(*column) for column in columns),
         unknown_item_ids=tuple(reply.unknown_item_ids),
-        feature_status=_status(reply.feature_status),
-        served_by=_served_by(reply.served_by),
+        feature_status=status_of(reply.feature_status),
+        served_by=served_by_of(reply.served_by),
     )
 
 
@@ -130,8 +132,9 @@ def ranking(reply: ranking_pb2.RankItemsResponse) -> Ranking:
         items=tuple(RankedItem(rank, *column) for rank, column in enumerate(columns, 1)),
         unknown_item_ids=tuple(reply.unknown_item_ids),
         candidate_count=reply.candidate_count,
-        feature_status=_status(reply.feature_status),
-        served_by=_served_by(reply.served_by),
+        feature_status=status_of(reply.feature_status),
+        served_by=served_by_of(reply.served_by),
+        filtered_count=reply.filtered_count,
     )
 
 
@@ -140,7 +143,8 @@ def items(reply: catalog_pb2.GetItemsResponse) -> dict[str, Item]:
     return {i.item_id: Item(i.item_id, i.name, i.department, i.category, i.subcategory, i.brand) for i in reply.items}
 
 
-def _status(status: ranking_pb2.FeatureStatus) -> FeatureStatus:
+def status_of(status: ranking_pb2.FeatureStatus) -> FeatureStatus:
+    """The typed status."""
     return FeatureStatus(
         user=_STATES[status.user],
         user_age=status.user_age.ToTimedelta() if status.HasField("user_age") else None,
@@ -151,7 +155,8 @@ def _status(status: ranking_pb2.FeatureStatus) -> FeatureStatus:
     )
 
 
-def _served_by(served_by: ranking_pb2.ServedBy) -> ServedBy:
+def served_by_of(served_by: ranking_pb2.ServedBy) -> ServedBy:
+    """What computed an answer, typed."""
     return ServedBy(
         model=served_by.model,
         model_version=served_by.model_version,

@@ -25,6 +25,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     pipeline,
     protos,
     ranking,
+    recommending,
     serving,
     training,
 )

@@ -126,8 +126,8 @@ def print_scores(user: str, scores: Scores, items: dict[str, Item]) -> None:
 
     table = Table("item", "name", "category", "P(buy in 7 days)", title=f"user {user}")
     for scored in scores:
-        table.add_row(scored.item_id, *_described(items, scored.item_id), f"{scored.probability:.2%}")
-    _print(table, scores.unknown_item_ids, scores.feature_status, scores.served_by)
+        table.add_row(scored.item_id, *described(items, scored.item_id), f"{scored.probability:.2%}")
+    print_with_status(table, scores.unknown_item_ids, scores.feature_status, scores.served_by)
 
 
 def print_ranking(user: str, ranking: Ranking, items: dict[str, Item]) -> None:
@@ -140,19 +140,21 @@ def print_ranking(user: str, ranking: Ranking, items: dict[str, Item]) -> None:
         table.add_row(
             str(ranked.rank),
             ranked.item_id,
-            *_described(items, ranked.item_id),
+            *described(items, ranked.item_id),
             f"{ranked.probability:.2%}",
             f"{ranked.purchase_probability:.2%}",
         )
-    _print(table, ranking.unknown_item_ids, ranking.feature_status, ranking.served_by)
+    print_with_status(table, ranking.unknown_item_ids, ranking.feature_status, ranking.served_by)
 
 
-def _described(items: dict[str, Item], item_id: str) -> tuple[str, str]:
+def described(items: dict[str, Item], item_id: str) -> tuple[str, str]:
+    """Name and category of an item, dashes for what is not known."""
     item = items.get(item_id)
     return (item.name or "–", item.category.lower() or "–") if item else ("–", "–")
 
 
-def _print(table: object, unknown: tuple[str, ...], status: FeatureStatus, served_by: ServedBy) -> None:
+def print_with_status(table: object, unknown: tuple[str, ...], status: FeatureStatus, served_by: ServedBy) -> None:
+    """A table of an answer, and what the answer rests on."""
     console = stdout()
     console.print(table)
     if unknown:

@@ -2,52 +2,317 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
+import shutil
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
-import grpc
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from server.app import Running
-from shoprank.v1 import ranking_pb2, ranking_pb2_grpc
-from shoprank.v1 import recommendation_pb2 as pb
-from shoprank.v1.recommendation_pb2_grpc import RecommendationServiceStub
+from server.app import Running, start
+from shoprank import (
+    AsyncClient,
+    Client,
+    InvalidRequest,
+    Item,
+    ItemFilter,
+    Likeness,
+    ReasonKind,
+    ServerError,
+    SlateRules,
+)
+from shoprank.bundle import MANIFEST, RETRIEVAL, Manifest, current
+from shoprank.requests import RankRequest
+from tests.conftest import Shop, settings
 from tests.world import ITEMS
 
 USER = "u3"
+EVERY = [f"i{i}" for i in range(ITEMS)]
 
 
 @pytest.fixture(scope="module")
-def channel(server: Running) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.address) as channel:
-        yield channel
+def client(server: Running) -> Iterator[Client]:
+    with Client(server.address, timeout=10) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def stub(channel: grpc.Channel) -> RecommendationServiceStub:
-    return RecommendationServiceStub(channel)
+def items(client: Client) -> dict[str, Item]:
+    return client.items(EVERY)
 
 
-def test_a_slate_is_the_best_of_the_candidates_as_the_model_ranks_them(
-    stub: RecommendationServiceStub, channel: grpc.Channel
-) -> None:
-    """The candidates cover the small shop's catalogue, so the slate is the head of its ranking."""
-    slate = stub.RecommendItems(pb.RecommendItemsRequest(user_id=USER, candidates=ITEMS, top_k=15))
+def ids(answer: object) -> list[str]:
+    return [one.item_id for one in answer]  # type: ignore[attr-defined]
+
+
+def test_a_slate_is_the_best_of_the_candidates_as_the_model_ranks_them(client: Client) -> None:
+    """All items are candidates here, so the slate is the head of the catalogue's ranking."""
+    slate, ranking = client.recommend(USER, candidates=ITEMS, top_k=15), client.rank(USER, top_k=15)
     assert slate.candidate_count == ITEMS
-    ranker = ranking_pb2_grpc.RankingServiceStub(channel)
-    ranking = ranker.RankItems(ranking_pb2.RankItemsRequest(user_id=USER, top_k=15))
-    assert slate.item_ids == ranking.item_ids
-    np.testing.assert_allclose(slate.logits, ranking.logits, atol=1e-5)
-    np.testing.assert_allclose(slate.purchase_probabilities, ranking.purchase_probabilities, atol=1e-6)
-    assert list(slate.propensities) == [1.0] * 15
+    assert ids(slate) == ids(ranking)
+    assert [one.logit for one in slate] == pytest.approx([one.logit for one in ranking], abs=1e-5)
+    assert [one.purchase_probability for one in slate] == pytest.approx(
+        [one.purchase_probability for one in ranking], abs=1e-6
+    )
+    assert {one.propensity for one in slate} == {1.0}
     assert (slate.log_propensity, slate.seed) == (0.0, 0)
-    assert slate.served_by.model == "purchase"
     assert slate.feature_status.items_found == ITEMS
 
 
-def test_every_column_speaks_of_every_item(stub: RecommendationServiceStub) -> None:
-    slate = stub.RecommendItems(pb.RecommendItemsRequest(user_id=USER, top_k=10))
-    columns = (slate.item_ids, slate.purchase_probabilities, slate.logits, slate.propensities, slate.item_sources)
-    assert {len(column) for column in (*columns, slate.reasons)} == {10}
-    assert all(one.sources for one in slate.item_sources)
-    assert all(reason.text and reason.kind for reason in slate.reasons)
+def test_candidates_hold_what_the_user_buys_and_their_sources_are_named(client: Client, trained: Shop) -> None:
+    slate = client.recommend(USER, candidates=60, top_k=60)
+    assert slate.candidate_count == 60
+    assert len(set(ids(slate))) == 60
+    assert all(one.sources for one in slate)
+    history = pq.read_table(trained.paths.events, filters=[("user_id", "=", USER), ("event_type", "=", "purchase")])
+    often = {item for item, count in Counter(history["item_id"].to_pylist()).items() if count > 5}
+    assert often
+    assert often <= set(ids(slate))
+    by_frequency = {one.item_id for one in slate if "frequency" in one.sources}
+    assert often <= by_frequency
+
+
+def test_reasons_say_what_the_purchases_say(client: Client) -> None:
+    slate = client.recommend(USER, candidates=ITEMS, top_k=ITEMS)
+    regular = [one for one in slate if one.reason.kind is ReasonKind.BUYS_REGULARLY]
+    assert regular
+    for one in regular:
+        gap = one.reason.gap_days
+        every = "every day" if gap < 1.5 else f"every {gap:.0f} days"
+        assert one.reason.text == f"you buy this about {every}"
+        assert {"repeat", "frequency"} & set(one.sources)
+    new = [one for one in slate if one.reason.kind in (ReasonKind.ALSO_BOUGHT, ReasonKind.BOUGHT_TOGETHER)]
+    assert new
+    names = client.items([one.reason.item_id for one in new])
+    assert all(one.reason.text.endswith(names[one.reason.item_id].name) for one in new)
+    assert ReasonKind.UNKNOWN not in {one.reason.kind for one in slate}
+
+
+def test_an_unknown_user_is_recommended_what_sells_best(client: Client) -> None:
+    slate = client.recommend("never seen", candidates=30, top_k=30)
+    assert slate.feature_status.user.value == "missing"
+    assert {one.sources for one in slate} == {("popularity",)}
+    assert {one.reason.kind for one in slate} == {ReasonKind.POPULAR}
+    assert len(slate) == 30
+
+
+def test_every_item_of_a_slate_passes_the_filter(client: Client, items: dict[str, Item]) -> None:
+    own = client.recommend(USER, top_k=10)
+    rules = SlateRules(
+        ItemFilter(
+            departments=["d0", "d1"],
+            excluded_categories=["c1", "c3"],
+            brands=["Own"],
+            blocked_item_ids=[one.item_id for one in own][:3],
+        )
+    )
+    slate = client.recommend(USER, candidates=ITEMS, top_k=10, rules=rules)
+    assert len(slate) == 10
+    for one in slate:
+        item = items[one.item_id]
+        assert item.department in ("d0", "d1")
+        assert item.category not in ("c1", "c3")
+        assert item.brand == "Own"
+        assert one.item_id not in ids(own)[:3]
+    passing = [
+        i for i, item in items.items()
+        if item.department in ("d0", "d1") and item.category not in ("c1", "c3") and item.brand == "Own"
+    ]  # fmt: skip
+    assert slate.candidate_count == len(set(passing) - set(ids(own)[:3]))
+
+
+def test_a_filter_of_prices_and_purchases_is_what_the_events_say(client: Client, trained: Shop) -> None:
+    time = trained.schedule.test
+    rules = SlateRules(ItemFilter(min_price=3, max_price=5, not_bought_within_days=60))
+    slate = client.recommend(USER, candidates=ITEMS, top_k=ITEMS, rules=rules)
+    assert len(slate)
+    events = pq.read_table(trained.paths.events).to_pandas()
+    bought = events[(events.event_type == "purchase") & (events.event_time < time)]
+    since = bought[(bought.user_id == USER) & (time - bought.event_time).dt.days.lt(60)]
+    expected = {i for i in EVERY if 3 <= 1 + int(i[1:]) % 7 <= 5} & set(bought.item_id) - set(since.item_id)
+    assert set(ids(slate)) == expected
+
+
+def test_nothing_passes_and_the_slate_is_empty(client: Client) -> None:
+    slate = client.recommend(USER, rules=SlateRules(ItemFilter(min_price=1e6)))
+    assert (len(slate), slate.candidate_count, slate.log_propensity) == (0, 0, 0.0)
+
+
+def test_a_filtered_ranking_is_the_ranking_of_what_passes(client: Client, items: dict[str, Item]) -> None:
+    """Of candidates named, of the whole catalogue, and in a batch."""
+    passing = ItemFilter(categories=["c2", "c4"])
+    named = [i for i in EVERY[:90] if items[i].category in ("c2", "c4")]
+    expected = client.rank(USER, named)
+    found = client.rank(USER, EVERY[:90], filter=passing)
+    assert ids(found) == ids(expected)
+    assert (found.candidate_count, found.filtered_count) == (len(named), 90 - len(named))
+    assert sum(one.probability for one in found) == pytest.approx(1, abs=1e-5)
+    (batched, _) = client.rank_batch([RankRequest(USER, EVERY[:90], filter=passing), RankRequest(USER, ["i1"])])
+    assert ids(batched) == ids(expected)
+    assert batched.filtered_count == 90 - len(named)
+    whole = client.rank(USER, top_k=5_000, filter=passing)
+    assert {items[i].category for i in ids(whole)} == {"c2", "c4"}
+
+
+def test_limits_and_diversity_hold(client: Client, items: dict[str, Item]) -> None:
+    capped = client.recommend(USER, top_k=12, rules=SlateRules(per_category=1, per_department=5))
+    kinds = [items[one.item_id].category for one in capped if items[one.item_id].category]
+    assert max(Counter(kinds).values()) == 1
+    assert max(Counter(items[one.item_id].department for one in capped).values()) <= 5
+    plain, diverse = (client.recommend(USER, top_k=12, rules=SlateRules(diversity=x)) for x in (1.0, 0.3))
+    assert ids(plain) == ids(client.recommend(USER, top_k=12))
+    subcategories = [len({items[i].subcategory for i in ids(slate)}) for slate in (plain, diverse)]
+    assert subcategories[1] > subcategories[0] or subcategories[0] == 12
+
+
+def test_a_draw_is_the_same_for_the_same_seed_and_says_its_probability(client: Client) -> None:
+    rules = SlateRules(temperature=1.5, seed=7, per_category=2)
+    one, other = client.recommend(USER, rules=rules), client.recommend(USER, rules=rules)
+    assert one.items == other.items
+    assert one.seed == 7
+    assert one.log_propensity == pytest.approx(sum(math.log(item.propensity) for item in one), abs=1e-4)
+    assert one.log_propensity < 0
+    free = [client.recommend(USER, rules=SlateRules(temperature=1.5)) for _ in range(6)]
+    assert len({tuple(ids(slate)) for slate in free}) > 1
+    again = client.recommend(USER, rules=SlateRules(temperature=1.5, seed=free[0].seed))
+    assert again.items == free[0].items
+
+
+def test_the_first_place_is_drawn_from_the_softmax_of_the_ranking(client: Client) -> None:
+    ranking = {r.item_id: r.probability for r in client.rank(USER, EVERY, temperature=2.0)}
+    for seed in range(5):
+        slate = client.recommend(USER, candidates=ITEMS, top_k=1, rules=SlateRules(temperature=2.0, seed=seed))
+        (first,) = slate.items
+        assert first.propensity == pytest.approx(ranking[first.item_id], rel=1e-4)
+
+
+def test_similar_items_are_named_with_their_sources(client: Client, items: dict[str, Item]) -> None:
+    found = client.similar("i3", top_k=5)
+    assert 1 <= len(found) <= 5
+    assert "i3" not in ids(found)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert all(0 < one.score <= 1 and one.sources for one in found)
+    alike = client.similar("i3", likeness=Likeness.CONTENT)
+    assert {items[one.item_id].subcategory for one in alike} == {items["i3"].subcategory}
+    assert {one.sources for one in alike} == {("content",)}
+    with pytest.raises(ServerError, match="NOT_FOUND: item 'nobody sells this': not in the catalogue"):
+        client.similar("nobody sells this")
+
+
+def test_every_bad_field_is_named_at_once(client: Client) -> None:
+    rules = SlateRules(
+        ItemFilter(
+            categories=["c1", "no such"],
+            excluded_brands=["nor this"],
+            min_price=5,
+            max_price=-1,
+            sold_within_days=0,
+            not_bought_within_days=9_999,
+            blocked_item_ids=["i1", ""],
+        ),
+        diversity=1.5,
+        per_category=0,
+        per_brand=501,
+        temperature=0.0,
+    )
+    with pytest.raises(InvalidRequest) as error:
+        client.recommend("", top_k=0, candidates=5_001, rules=rules)
+    assert {v.field: v.description for v in error.value.violations} == {
+        "user_id": "is empty",
+        "candidates": "is not between 1 and 5000: 5001",
+        "top_k": "is not between 1 and 500: 0",
+        "filter.categories[1]": "is no category of the catalogue: 'no such'",
+        "filter.excluded_brands[0]": "is no brand of the catalogue: 'nor this'",
+        "filter.max_price": "is below filter.min_price: -1 < 5",
+        "filter.sold_within_days": "is not between 1 and 3,650: 0",
+        "filter.not_bought_within_days": "is not between 1 and 3,650: 9999",
+        "filter.blocked_item_ids[1]": "is empty",
+        "diversity.lambda": "is not between 0 and 1: 1.5",
+        "exploration.temperature": "is not a finite number above 0: 0.0",
+        "limits.per_category": "is not between 1 and 500: 0",
+        "limits.per_brand": "is not between 1 and 500: 501",
+    }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_number_is_let_through_that_is_none(client: Client, value: float) -> None:
+    rules = SlateRules(ItemFilter(min_price=value, max_price=value), diversity=value, temperature=value)
+    with pytest.raises(InvalidRequest) as error:
+        client.recommend(USER, rules=rules)
+    fields = {v.field for v in error.value.violations}
+    assert fields == {"filter.min_price", "filter.max_price", "diversity.lambda", "exploration.temperature"}
+
+
+def test_lists_have_their_limits(client: Client) -> None:
+    blocked = ItemFilter(blocked_item_ids=[f"x{i}" for i in range(1_001)])
+    for passing, field in ((blocked, "blocked_item_ids"), (ItemFilter(categories=["c1"] * 101), "categories")):
+        for call in (lambda f: client.recommend(USER, rules=SlateRules(f)), lambda f: client.rank(USER, filter=f)):
+            with pytest.raises(InvalidRequest, match=f"filter.{field} has 1"):
+                call(passing)
+    with pytest.raises(InvalidRequest, match="top_k is not between 1 and 5, the number of candidates: 6"):
+        client.recommend(USER, candidates=5, top_k=6)
+    with pytest.raises(InvalidRequest, match="seed is given without a temperature"):
+        client.recommend(USER, rules=SlateRules(seed=3))
+    for wrong in (0, 101):
+        with pytest.raises(InvalidRequest, match="top_k is not between 1 and 100"):
+            client.similar("i1", top_k=wrong)
+
+
+def test_a_bundle_without_sources_is_served_and_refuses_slates(trained: Shop, tmp_path: Path) -> None:
+    """As one of an earlier version is."""
+    models = tmp_path / "models"
+    shutil.copytree(trained.models, models, symlinks=True)
+    bundle = current(models, "purchase")
+    (bundle / RETRIEVAL).unlink()
+    manifest = Manifest.read(bundle)
+    files = {name: digest for name, digest in manifest.files.items() if name != RETRIEVAL}
+    (bundle / MANIFEST).write_text(replace(manifest, files=files).to_json())
+    running = start(settings(trained.paths.root, models, clock="snapshot"))
+    try:
+        with Client(running.address, timeout=10) as client:
+            assert len(client.rank(USER, ["i1", "i2"])) == 2
+            for ask in (lambda: client.recommend(USER), lambda: client.similar("i1")):
+                with pytest.raises(ServerError, match=r"FAILED_PRECONDITION: .*without sources of candidates; train"):
+                    ask()
+    finally:
+        running.stop()
+
+
+def test_sources_that_are_altered_are_refused(trained: Shop, tmp_path: Path) -> None:
+    from server.retrieval.sources import Sources
+    from shoprank.errors import BundleError
+
+    with np.load(current(trained.models, "purchase") / RETRIEVAL) as kept:
+        arrays = {name: kept[name] for name in kept.files}
+    facts = json.loads(str(arrays["sources"]))
+    for changed, message in (
+        ({"layout": np.array(9)}, "layout 9, but this version reads layout 1"),
+        ({"item-knn/indices": arrays["item-knn/indices"] + ITEMS}, "item-knn: columns out of bounds"),
+        ({"item-knn/indptr": arrays["item-knn/indptr"][:-1]}, "item-knn: ends of rows that are none"),
+        ({"sold": arrays["sold"][:-1]}, "other numbers of keys or places"),
+        ({"segment/items": arrays["segment/items"] + ITEMS}, "segment: names items beyond"),
+        ({"sources": np.array(json.dumps([facts[0]]))}, "one of them of the form everybody"),
+        ({"sources": np.array(json.dumps([{**facts[0], "by": "hour"}, facts[-1]]))}, "weighs by hour"),
+        ({"repeat/counts": arrays["repeat/counts"][:-1]}, "rates of shape"),
+    ):
+        np.savez(tmp_path / "altered.npz", **{**arrays, **changed})
+        with pytest.raises(BundleError, match=message):
+            Sources.read(tmp_path / "altered.npz")
+    (tmp_path / "noise.npz").write_bytes(b"PK no zip")
+    with pytest.raises(BundleError, match="no file of sources"):
+        Sources.read(tmp_path / "noise.npz")
+
+
+def test_the_asynchronous_client_answers_alike(client: Client, server: Running) -> None:
+    async def ask() -> tuple[list[str], list[str]]:
+        async with AsyncClient(server.address, timeout=10) as other:
+            slate, alike = await other.recommend(USER, top_k=5), await other.similar("i3")
+            return ids(slate), ids(alike)
+
+    assert asyncio.run(ask()) == (ids(client.recommend(USER, top_k=5)), ids(client.similar("i3")))

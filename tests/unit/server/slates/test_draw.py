@@ -60,7 +60,10 @@ class Case:
         """Each candidate's value, as the definition says."""
         z = self.logits.astype(np.float64)
         near = (self.described @ self.described[list(slate)].T).max(axis=1) if slate else np.zeros(len(z))
-        return self.rules.relevance * z - (1 - self.rules.relevance) * (z.max() - z.min()) * near
+        found: npt.NDArray[np.float64] = (
+            self.rules.relevance * z - (1 - self.rules.relevance) * (z.max() - z.min()) * near
+        )
+        return found
 
     def expected(self, slate: tuple[int, ...]) -> float:
         """The probability of a slate by the definition."""

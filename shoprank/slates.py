@@ -1,0 +1,176 @@
+"""Requests for slates and similar items, put together from plain values, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from shoprank.errors import FieldViolation, InvalidRequest
+from shoprank.requests import ItemFilter, build, context_of, filter_message
+from shoprank.results import FeatureStatus, ServedBy, served_by_of, status_of
+from shoprank.v1 import recommendation_pb2 as pb
+
+
+class ReasonKind(StrEnum):
+    """What speaks for an item."""
+
+    BUYS_REGULARLY = "buys_regularly"
+    BOUGHT_BEFORE = "bought_before"
+    BOUGHT_TOGETHER = "bought_together"
+    ALSO_BOUGHT = "also_bought"
+    SIMILAR = "similar"
+    CATEGORY = "category"
+    SEGMENT = "segment"
+    POPULAR = "popular"
+    VIEWED = "viewed"
+    UNKNOWN = "unknown"
+    """Of a newer server."""
+
+
+class Likeness(StrEnum):
+    """In what items are alike."""
+
+    ANY = "unspecified"
+    BOUGHT_TOGETHER = "bought_together"
+    ALSO_BOUGHT = "also_bought"
+    CONTENT = "content"
+
+
+@dataclass(frozen=True, slots=True)
+class SlateRules:
+    """How a slate is put together.
+
+    filter: which items may be candidates. diversity: lambda of maximal marginal relevance, 0 to 1, 1 for relevance
+    alone. per_department … per_brand: items of one kind at most. temperature: draw at random, from the softmax of
+    logit / temperature; seed: of the draw. None: no such rule.
+    """
+
+    filter: ItemFilter | None = None
+    diversity: float | None = None
+    per_department: int | None = None
+    per_category: int | None = None
+    per_subcategory: int | None = None
+    per_brand: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an item is in a slate. item_id: the user's item it was proposed for, "" for none; gap_days: mean days between
+    the user's purchases, 0 where they say nothing."""
+
+    kind: ReasonKind
+    text: str
+    item_id: str
+    gap_days: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedItem:
+    """An item at its place, from 1. propensity: probability that the draw gives it the place, given those before it."""
+
+    place: int
+    item_id: str
+    purchase_probability: float
+    logit: float
+    propensity: float
+    sources: tuple[str, ...]
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """Recommended items. log_propensity: logarithm of the probability of exactly this slate, 0 without exploration."""
+
+    items: tuple[RecommendedItem, ...]
+    log_propensity: float
+    seed: int
+    candidate_count: int
+    feature_status: FeatureStatus
+    served_by: ServedBy
+
+    def __iter__(self) -> Iterator[RecommendedItem]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarItem:
+    """An item like another, how high the sources rank it (0 to 1), and which."""
+
+    item_id: str
+    score: float
+    sources: tuple[str, ...]
+
+
+NO_RULES = SlateRules()
+
+
+def recommend_request(
+    user_id: str, top_k: int | None, candidates: int | None, rules: SlateRules, time: datetime | None, channel: str
+) -> pb.RecommendItemsRequest:
+    """The request of RecommendItems. Raises InvalidRequest for what cannot be put into one."""
+    if rules.seed is not None and rules.temperature is None:
+        raise InvalidRequest([FieldViolation("exploration.seed", "is given without a temperature")])
+    kinds = ("department", "category", "subcategory", "brand")
+    caps = {f"per_{kind}": getattr(rules, f"per_{kind}") for kind in kinds}
+    parts: dict[str, Any] = {
+        "diversity": None if rules.diversity is None else build(pb.Diversity, **{"lambda": rules.diversity}),
+        "limits": build(pb.Limits, **caps) if any(cap is not None for cap in caps.values()) else None,
+        "filter": None if rules.filter is None else filter_message(rules.filter),
+    }
+    if rules.temperature is not None:
+        parts["exploration"] = build(pb.Exploration, temperature=rules.temperature, seed=rules.seed)
+    return build(
+        pb.RecommendItemsRequest,
+        user_id=user_id,
+        top_k=top_k,
+        candidates=candidates,
+        context=context_of(time, channel),
+        **parts,
+    )
+
+
+def similar_request(item_id: str, top_k: int | None, likeness: Likeness) -> pb.SimilarItemsRequest:
+    """The request of SimilarItems. Raises InvalidRequest for what cannot be put into one."""
+    return build(
+        pb.SimilarItemsRequest, item_id=item_id, top_k=top_k, likeness=f"LIKENESS_{Likeness(likeness).name}"
+        if likeness is not Likeness.ANY else None,
+    )  # fmt: skip
+
+
+def slate(reply: pb.RecommendItemsResponse) -> Slate:
+    """The typed result of RecommendItems."""
+    columns: Sequence[Sequence[Any]] = (
+        reply.item_ids, reply.purchase_probabilities, reply.logits, reply.propensities,
+        [tuple(one.sources) for one in reply.item_sources], [_reason(one) for one in reply.reasons],
+    )  # fmt: skip
+    return Slate(
+        items=tuple(RecommendedItem(place, *row) for place, row in enumerate(zip(*columns, strict=True), 1)),
+        log_propensity=reply.log_propensity,
+        seed=reply.seed,
+        candidate_count=reply.candidate_count,
+        feature_status=status_of(reply.feature_status),
+        served_by=served_by_of(reply.served_by),
+    )
+
+
+def similar(reply: pb.SimilarItemsResponse) -> tuple[SimilarItem, ...]:
+    """The typed result of SimilarItems."""
+    columns = zip(reply.item_ids, reply.scores, reply.item_sources, strict=True)
+    return tuple(SimilarItem(item_id, score, tuple(sources.sources)) for item_id, score, sources in columns)
+
+
+_KINDS = {number: name.removeprefix("REASON_KIND_").lower() for name, number in pb.ReasonKind.items()}
+
+
+def _reason(reason: pb.Reason) -> Reason:
+    kind = _KINDS.get(reason.kind, "")
+    known = ReasonKind(kind) if kind in list(ReasonKind) else ReasonKind.UNKNOWN
+    return Reason(known, reason.text, reason.item_id, reason.gap_days)

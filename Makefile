@@ -101,6 +101,10 @@ bench-report: install ## Write the tables of docs/benchmarks.md from the last re
 bench-batch: install ## Measure batch scoring and streams beside a raw ONNX Runtime loop
 	$(RUN) bench batch $(STORE)
 
+.PHONY: bench-recommend
+bench-recommend: install ## Measure slates beside rankings of 100 candidates
+	$(RUN) bench recommend $(STORE)
+
 .PHONY: parity
 parity: install ## Hold the features of training against those served, bit for bit
 	$(RUN) bench parity --data $(DATA)

@@ -111,6 +111,15 @@ def overload(result: dict[str, Any]) -> str:
     return table([*header, "wrong", "memory, MB"], rows)
 
 
+def recommend(result: dict[str, Any]) -> str:
+    """Every kind of slate beside a ranking."""
+    rows = [
+        [name, f"{f['median_ms']:.2f}", f"{f['p99_ms']:.2f}", f"{f['median_over_rank_100']:.2f}"]
+        for name, f in result["results"].items()
+    ]
+    return table(["call", "median, ms", "p99, ms", "median over RankItems of 100"], rows)
+
+
 TABLES: dict[str, list[tuple[str, Callable[[Any], str]]]] = {
     "serving": [("serving", serving), ("generators", generators)],
     "open_loop": [("open-loop", open_loop)],
@@ -118,8 +127,9 @@ TABLES: dict[str, list[tuple[str, Callable[[Any], str]]]] = {
     "peers": [("peers", peers)],
     "transport": [("transport", transport)],
     "overload": [("overload", overload)],
+    "recommend": [("recommend", recommend)],
 }
-PLACES = {BENCHMARKS: ("serving", "generators", "open-loop", "workers", "peers", "overload", "targets"),
+PLACES = {BENCHMARKS: ("serving", "generators", "open-loop", "workers", "peers", "recommend", "overload", "targets"),
           TRANSPORT: ("transport",), SHEDDING: ("overload",)}  # fmt: skip
 """The tables that each page has."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-FILES = ("serving", "open_loop", "workers", "peers", "batch", "overload")
+FILES = ("serving", "open_loop", "workers", "peers", "batch", "overload", "recommend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,9 @@ TARGETS = (
     Target("batch_score_rows_over_onnxruntime", ">=", 0.6, "batch-score: rows/s over a raw loop of model.onnx"),
     Target("batch_rank_items_rows_over_onnxruntime", ">=", 0.6, "BatchRankItems: rows/s over a raw loop of model.onnx"),
     Target("stream_over_unary_per_core", ">=", 2, "StreamRankItems: rankings a processor second over RankItems"),
+    Target(
+        "recommend_500_median_over_rank_100", "<=", 4, "RecommendItems, 500 candidates: median over RankItems of 100"
+    ),
     Target("overload_goodput_over_peak", ">=", 0.9, "asked for twice the most: answered, over the most"),
     Target("overload_p99_over_unloaded", "<=", 5, "asked for twice the most: p99 of what is answered, over unloaded"),
 )

@@ -17,7 +17,7 @@ from server.items import Found, Items, Wanted
 from server.models.model import F32, Model
 from server.parse import RankQuery, ScoreQuery
 from server.scoring import best
-from server.slates.filters import Filter
+from server.slates.filters import Filter, Traits
 from server.towers import Asked
 from server.users import StoredUser
 from shoprank.bundle import Manifest
@@ -201,7 +201,7 @@ class Ranker:
 def passing(filter: Filter, asked: Asked) -> Asked:
     """What is asked for, without the items that do not pass."""
     items = asked.items
-    kept = np.flatnonzero(filter.passing(items.shelf, items.positions, asked.user.history, asked.time))
+    kept = np.flatnonzero(filter.passing(Traits.of(items.shelf, items.positions), asked.user.history, asked.time))
     return Asked(asked.user, Found(items.shelf, items.positions.take(kept), items.unknown), asked.time)
 
 

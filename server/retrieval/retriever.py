@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.transforms import F32, I64, UserRow
-from server.items import Items, Shelf, Wanted
+from feature_repo.transforms import F32, UserRow
+from server.items import Wanted
 from server.retrieval.history import History
 from server.retrieval.kernels import contributors, fuse, gather, rates_of
 from server.retrieval.keys import I32, KeyIndex
@@ -59,7 +59,6 @@ class Retriever:
         self._sold = sources.sold
         self._everybody = next(i for i, s in enumerate(sources.sources) if s.form == "everybody")
         self._weights = np.array([source.weight for source in sources.sources], np.float32)
-        self._shelved: tuple[Shelf, int, I64] | None = None
         self._slots: list[I32] = []  # one for each thread that has retrieved at once; see `server.towers.Towers`
 
     @classmethod
@@ -74,15 +73,6 @@ class Retriever:
     def place_of(self) -> dict[str, int]:
         """Position of each item in the catalogue, by id."""
         return {item_id: place for place, item_id in enumerate(self.item_ids)}
-
-    def positions(self, items: Items, version: int) -> tuple[Shelf, I64]:
-        """The shelf of items, of that version of the store or newer, and where the catalogue's are on it, int64 (N,);
-        below 0 for those that the store does not have."""
-        known = self._shelved
-        if known is None or known[0] is not items.shelf or known[1] != version:
-            shelf = items.find(self.every, version).shelf
-            known = self._shelved = shelf, version, self.every.on(shelf)
-        return known[0], known[2]
 
     def history(self, user: UserRow, time: int) -> History:
         """What the store knows of a user at a time, as this retrieval sees it."""
@@ -146,8 +136,8 @@ class Retriever:
     def _listed(self, source: Source, history: History, slots: I32, passing: Mask | None) -> I32:
         """A source's list for a user, best first."""
         if source.form == "everybody":
-            items: I32 = self._sold if passing is not None else source.arrays["items"]
-            return _kept(items, passing)[:DEPTH]
+            items: I32 = source.arrays["items"]
+            return items[:DEPTH] if passing is None else self._best_sold(passing, DEPTH)
         if source.form == "segments":
             nearest = history.segment(source, self._levels[source.name])
             members: I32 = source.arrays["items"][nearest] if nearest >= 0 else np.zeros(0, np.int32)
@@ -182,12 +172,22 @@ class Retriever:
         """The candidates, and what sold best behind them."""
         left = np.ones(len(self), np.bool_) if passing is None else passing.copy()
         left[found.items] = False
-        more = _kept(self._sold, left)[: count - len(found)]
+        more = self._best_sold(left, count - len(found))
         return Candidates(
             np.concatenate([found.items, more]),
             np.concatenate([found.bits, np.full(len(more), 1 << self._everybody, np.uint32)]),
             np.concatenate([found.first, np.full(len(more), self._everybody, np.int32)]),
         )
+
+    def _best_sold(self, passing: Mask, count: int) -> I32:
+        """Of the items that pass, the `count` that sold best."""
+        window = 2 * count
+        while True:
+            found: I32 = self._sold[:window]
+            found = found[passing[found]]
+            if len(found) >= count or window >= len(self):
+                return found[:count]
+            window *= 4
 
 
 def _kept(items: I32, passing: Mask | None) -> I32:

@@ -33,11 +33,12 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A CSR matrix: data float32, indices and indptr int32."""
+    """A CSR matrix: data float32, indices and indptr int32; columns: how many it has at least."""
 
     data: F32
     indices: I32
     indptr: I32
+    columns: int
 
     def row(self, index: int) -> tuple[I32, F32]:
         """Columns and values of a row."""
@@ -138,10 +139,12 @@ def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
 
 
 def _matrix(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Matrix:
+    indices = arrays[f"{name}/indices"].astype(np.int32)
     return Matrix(
         data=arrays[f"{name}/data"].astype(np.float32),
-        indices=arrays[f"{name}/indices"].astype(np.int32),
+        indices=indices,
         indptr=arrays[f"{name}/indptr"].astype(np.int32),
+        columns=int(indices.max(initial=-1)) + 1,
     )
 
 

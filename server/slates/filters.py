@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo import schema
-from feature_repo.transforms import I64, History
+from feature_repo.transforms import F32, I64, History
 from server.items import Shelf
 from shoprank.v1.filter_pb2 import ItemFilter
 
@@ -25,11 +25,10 @@ Known = Mapping[str, frozenset[str]]
 
 COLUMNS = np.array([[f.name for f in schema.ITEM_KEYS].index(f"item_{name}_key") for name in GROUPS], np.int64)
 """Where the key of each group is among an item's keys."""
-_PRICE, _RELATIVE_PRICE, _LAST_AT, _ITEM = 9, 10, 2, 0  # numbers, as compiled code is kept for as long as this file is
-if [schema.ITEM_NUMBERS[i].name for i in (_PRICE, _RELATIVE_PRICE)] != ["item_price", "item_relative_price"]:
-    raise AssertionError("server.slates.filters reads other features than the schema names")
-if (schema.ITEM_TIMES[_LAST_AT].name, schema.ITEM_KEYS[_ITEM].name) != ("item_last_purchase_at", "item_key"):
-    raise AssertionError("server.slates.filters reads other features than the schema names")
+_NUMBERS, _TIMES = ([f.name for f in block] for block in (schema.ITEM_NUMBERS, schema.ITEM_TIMES))
+PRICE, RELATIVE_PRICE = _NUMBERS.index("item_price"), _NUMBERS.index("item_relative_price")
+LAST_AT = _TIMES.index("item_last_purchase_at")
+_MARKS = 4_096
 
 Mask = npt.NDArray[np.bool_]
 
@@ -44,6 +43,30 @@ class Refusals(Protocol):
     def identifier(self, name: str, value: str) -> None:
         """Look at an id."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What filters look at, of n items. keys: int64 (n,), the items' own, 0 for an item that the store does not have;
+    groups: int64 (4, n), keys of GROUPS; prices: float32 (n,), NaN for none; sold_at: int64 (n,), since 1970."""
+
+    keys: I64
+    groups: I64
+    prices: F32
+    sold_at: I64
+
+    @classmethod
+    def of(cls, shelf: Shelf, positions: I64) -> Traits:
+        """Of the items at positions (n,) of a shelf; a position below 0 is of an item that the store does not have."""
+        rows = shelf.rows
+        relative = rows.numbers[positions, RELATIVE_PRICE]
+        relative = np.where(np.isfinite(relative), relative, np.float32(1))
+        return cls(
+            keys=np.where(positions < 0, 0, rows.keys[positions, 0]),
+            groups=rows.keys[positions, COLUMNS[:, None]],
+            prices=rows.numbers[positions, PRICE] * relative,
+            sold_at=rows.times[positions, LAST_AT],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +87,15 @@ class Filter:
     not_bought_within: int
     blocked: I64
 
-    def passing(self, shelf: Shelf, positions: I64, history: History, time: int) -> Mask:
-        """Which of the items at positions (n,) of a shelf pass, bool (n,), for a user of that history at a time.
-
-        A position below 0 does not pass.
-        """
+    def passing(self, items: Traits, history: History, time: int) -> Mask:
+        """Which of n items pass, bool (n,), for a user of that history at a time."""
         blocked = self.blocked
         if self.not_bought_within:
             end = int(history.ends[1])
             bought = history.last_at[:end] >= time - self.not_bought_within
             blocked = np.union1d(blocked, history.keys[:end][bought])
-        rows = shelf.rows
         found: Mask = _passing(
-            positions, rows.keys, rows.numbers, rows.times, COLUMNS, self.allowed, self.allowed_ends, self.denied,
+            items.keys, items.groups, items.prices, items.sold_at, self.allowed, self.allowed_ends, self.denied,
             self.denied_ends, self.low, self.high, time - self.sold_within if self.sold_within else 0, blocked,
         )  # fmt: skip
         return found
@@ -85,7 +104,7 @@ class Filter:
 _types = numba.types
 _longs = _types.Array(_types.int64, 1, "C", readonly=True)
 _rows_of_longs = _types.Array(_types.int64, 2, "C", readonly=True)
-_rows_of_floats = _types.Array(_types.float32, 2, "C", readonly=True)
+_floats = _types.Array(_types.float32, 1, "C", readonly=True)
 
 
 @numba.njit(cache=True)
@@ -96,44 +115,47 @@ def _among(key: int, keys: Any, start: int, end: int) -> bool:
     return False
 
 
+@numba.njit(cache=True)
+def _of_groups(i: int, groups: Any, allowed: Any, allowed_ends: Any, denied: Any, denied_ends: Any) -> bool:
+    """Whether an item is of the groups that it must be of, and of none that it must not."""
+    for group in range(len(groups)):
+        start, end = allowed_ends[group], allowed_ends[group + 1]
+        if start < end and not _among(groups[group, i], allowed, start, end):
+            return False
+        start, end = denied_ends[group], denied_ends[group + 1]
+        if start < end and _among(groups[group, i], denied, start, end):
+            return False
+    return True
+
+
 @numba.njit(
     _types.boolean[::1](
-        _longs, _rows_of_longs, _rows_of_floats, _rows_of_longs, _longs, _longs, _longs, _longs, _longs,
-        _types.float64, _types.float64, _types.int64, _longs,
+        _longs, _rows_of_longs, _floats, _longs, _longs, _longs, _longs, _longs, _types.float64, _types.float64,
+        _types.int64, _longs,
     ),
     cache=True, nogil=True,
 )  # fmt: skip
 def _passing(
-    positions: Any, keys: Any, numbers: Any, times: Any, columns: Any, allowed: Any, allowed_ends: Any, denied: Any,
-    denied_ends: Any, low: float, high: float, sold_since: int, blocked: Any,
+    keys: Any, groups: Any, prices: Any, sold_at: Any, allowed: Any, allowed_ends: Any, denied: Any, denied_ends: Any,
+    low: float, high: float, sold_since: int, blocked: Any,
 ) -> Any:  # fmt: skip
     """See `Filter.passing`. blocked: ascending. sold_since: 0 for any time."""
-    out = np.zeros(len(positions), np.bool_)
-    for i in range(len(positions)):
-        row = positions[i]
-        if row < 0:
+    out, priced = np.zeros(len(keys), np.bool_), not (math.isnan(low) and math.isnan(high))
+    marks = np.zeros(_MARKS, np.bool_)  # of blocked keys, whose lower bits are as good as random: most need no search
+    for key in blocked:
+        marks[key & (_MARKS - 1)] = True
+    for i in range(len(keys)):
+        if keys[i] == 0 or not _of_groups(i, groups, allowed, allowed_ends, denied, denied_ends):
             continue
-        passes = True
-        for group in range(len(columns)):
-            key = keys[row, columns[group]]
-            start, end = allowed_ends[group], allowed_ends[group + 1]
-            if start < end and not _among(key, allowed, start, end):
-                passes = False
-            if _among(key, denied, denied_ends[group], denied_ends[group + 1]):
-                passes = False
-        if not (math.isnan(low) and math.isnan(high)):
-            price = np.float64(numbers[row, _PRICE])
-            if math.isfinite(numbers[row, _RELATIVE_PRICE]):
-                price *= np.float64(numbers[row, _RELATIVE_PRICE])
-            if math.isnan(price) or price < low or price > high:
-                passes = False
-        if sold_since > 0 and times[row, _LAST_AT] < sold_since:
-            passes = False
-        if len(blocked):
-            at = np.searchsorted(blocked, keys[row, _ITEM])
-            if at < len(blocked) and blocked[at] == keys[row, _ITEM]:
-                passes = False
-        out[i] = passes
+        if priced and (math.isnan(prices[i]) or prices[i] < low or prices[i] > high):
+            continue
+        if sold_since > 0 and sold_at[i] < sold_since:
+            continue
+        if len(blocked) and marks[keys[i] & (_MARKS - 1)]:
+            at = np.searchsorted(blocked, keys[i])
+            if at < len(blocked) and blocked[at] == keys[i]:
+                continue
+        out[i] = True
     return out
 
 

@@ -37,7 +37,10 @@ BOUGHT_ONCE = Reason("BOUGHT_BEFORE", "you bought this before")
 
 def reasons(retriever: Retriever, history: History, slate: Candidates, catalogue: Catalogue) -> list[Reason]:
     """What speaks for each item of a slate: the user's own purchases, else the source that ranks it highest."""
-    found: list[Reason | None] = [_of_history(history, item) for item in slate.items.tolist()]
+    own = history.items[:, None] == slate.items
+    found: list[Reason | None] = [None] * len(slate)
+    for place in np.flatnonzero(own.any(axis=0)).tolist():
+        found[place] = _of_history(history, int(own[:, place].argmax()))
     for source, places in _by_source(slate, found):
         told = retriever.sources[source]
         if told.form == "neighbours" and told.reason in ABOUT:
@@ -59,12 +62,8 @@ def _by_source(slate: Candidates, found: list[Reason | None]) -> Iterator[tuple[
     yield from places.items()
 
 
-def _of_history(history: History, item: int) -> Reason | None:
-    """What the user's own purchases of the item say; None where there are none."""
-    at = np.flatnonzero(history.items == item)
-    if not len(at):
-        return None
-    i = int(at[0])
+def _of_history(history: History, i: int) -> Reason | None:
+    """What the user's own purchases of an item of the history say; None where there are none."""
     count = float(history.purchases[i])
     if count <= 0:
         return VIEWED if history.interest[i] > 0 else None

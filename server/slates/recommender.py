@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from server.call import Call
 from server.catalogue import Catalogue
-from server.items import Found
+from server.items import Found, Shelf
 from server.models.model import F32, Model
 from server.ranker import Ranker, Status
 from server.retrieval.history import History
 from server.retrieval.retriever import Candidates, Mask, Retriever
 from server.slates.draw import Slate, draw
-from server.slates.filters import COLUMNS
+from server.slates.filters import COLUMNS, Traits
 from server.slates.parse import RecommendQuery, SimilarQuery
 from server.slates.reasons import Reason, reasons
 from server.towers import Asked
@@ -62,6 +63,7 @@ class Recommender:
         self._ranker = ranker
         self._catalogue = catalogue
         self.known = catalogue.known
+        self._known: WeakKeyDictionary[Retriever, tuple[Shelf, int, Traits]] = WeakKeyDictionary()
 
     def recommend(self, query: RecommendQuery, call: Call) -> Recommendation:
         """A slate for a user. Raises BundleError where the user's model has no sources of candidates."""
@@ -110,8 +112,16 @@ class Recommender:
         """Which items of the retriever's catalogue may be candidates; None for all."""
         if query.filter is None:
             return None
-        shelf, positions = retriever.positions(self._ranker.items, version)
-        return query.filter.passing(shelf, positions, history.user.history, history.time)
+        return query.filter.passing(self._traits(retriever, version), history.user.history, history.time)
+
+    def _traits(self, retriever: Retriever, version: int) -> Traits:
+        """Of the retriever's catalogue, as of that version of the store's items or newer."""
+        known = self._known.get(retriever)
+        if known is None or known[0] is not self._ranker.items.shelf or known[1] != version:
+            shelf = self._ranker.items.find(retriever.every, version).shelf
+            known = shelf, version, Traits.of(shelf, retriever.every.on(shelf))
+            self._known[retriever] = known
+        return known[2]
 
 
 def _retriever(model: Model) -> Retriever:

@@ -91,6 +91,12 @@ def bench_batch(data: DataDir = Path("data"), model_repository: ModelRepository 
     _run("benchmarks.batch", "--data", str(data), "--model-repository", str(model_repository))
 
 
+@bench.command("recommend")
+def bench_recommend(data: DataDir = Path("data"), model_repository: ModelRepository = Path("model_repository")) -> None:
+    """Latency of RecommendItems beside RankItems of 100 candidates."""
+    _run("benchmarks.recommend", "--data", str(data), "--model-repository", str(model_repository))
+
+
 @bench.command("demo")
 def bench_demo() -> None:
     """Time and memory of the demo in an empty folder, and of the same again."""

@@ -42,6 +42,8 @@ DEPTH = 500
 """Length of the lists of segments and of everybody."""
 ROW = 50
 """Entries that are kept of a row of a matrix."""
+OF_CATEGORY = 25
+"""Items of a subcategory that are kept."""
 ALIKE = 16
 """Items like an item by their content that are kept."""
 ROWS = 1_024
@@ -130,7 +132,7 @@ def _popularity(log: PurchaseLog) -> Source:
 
 def _category(log: PurchaseLog) -> Source:
     category = CategoryPopularity()
-    arrays = _rows(category.within(log)) | {"keys": _level_keys(log.catalogue)}
+    arrays = _rows(category.within(log), OF_CATEGORY) | {"keys": _level_keys(log.catalogue)}
     return Source("category", "levels", 0.3, "CATEGORY", power=category.power, arrays=arrays)
 
 

@@ -36,7 +36,7 @@ class Case:
         self.described[np.arange(count), tokens] = self.described[np.arange(count), 4 + np.arange(count)] = 0.5**0.5
         rows, columns = np.nonzero(self.described)
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=count))]).astype(np.int32)
-        self.tokens = Matrix(self.described[rows, columns], columns.astype(np.int32), starts)
+        self.tokens = Matrix(self.described[rows, columns], columns.astype(np.int32), starts, 4 + count)
         self.items = np.arange(count, dtype=np.int32)
         self.rules = Rules(relevance, temperature, np.array([500, cap, 500, 500], np.int64))
 

@@ -159,16 +159,13 @@ def _passing(
     return out
 
 
-def filter_of(message: ItemFilter, bad: Refusals, known: Known | None, user: bool = True) -> Filter:
-    """The filter of a message; `bad` is told of every bad field. known: values there are; any where it is None. user:
-    whether there is one."""
+def filter_of(message: ItemFilter, bad: Refusals, known: Known | None) -> Filter:
+    """The filter of a message; `bad` is told of every bad field. known: values there are; any where it is None."""
     allowed = [_values(message, f"{field}", group, bad, known) for group, field in GROUPS.items()]
     denied = [_values(message, f"excluded_{field}", group, bad, known) for group, field in GROUPS.items()]
     low, high = _price(message, "min_price", bad), _price(message, "max_price", bad)
     if low > high:
         bad.add("filter.max_price", f"is below filter.min_price: {high:g} < {low:g}")
-    if not user and message.HasField("not_bought_within_days"):
-        bad.add("filter.not_bought_within_days", "is set, but there is no user")
     count = len(message.blocked_item_ids)
     if count > MAX_BLOCKED:
         bad.add("filter.blocked_item_ids", f"has {count} entries, at most {MAX_BLOCKED:,} are allowed")

@@ -104,15 +104,15 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
 
     paths = DataPaths(data)
     dataset = paths.dataset
-
-    def retrieval(path: Path) -> None:
-        log = read_log(paths).before(Schedule.read(paths).serving)
-        write_served(path, fit_sources(log), log)
-
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)
         identity = Identity(model, "ranking", service_name, notes={"dataset": built_key(paths)})
+
+        def retrieval(path: Path) -> None:
+            log = read_log(paths).before(Schedule.read(paths).serving)
+            write_served(path, fit_sources(log, tell), log)
+
         bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")

@@ -50,7 +50,7 @@ class ItemFilter(_message.Message):
     sold_within_days: _builtins.int
     """The item was sold to anybody in the last days, 1 to 3,650: one that was not is taken to be out of stock."""
     not_bought_within_days: _builtins.int
-    """The user has not bought the item in the last days, 1 to 3,650. Not for SimilarItems, which has no user."""
+    """The user has not bought the item in the last days, 1 to 3,650."""
     @_builtins.property
     def departments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Departments of which one must be the item's."""

@@ -63,26 +63,6 @@ class Source:
     arrays: Arrays = field(default_factory=dict)
 
 
-def fit_sources(log: PurchaseLog, stage: Callable[[str], None] = lambda name: None) -> list[Source]:
-    """Every source, fitted on the log; `stage` is told which."""
-    made: list[Source] = []
-    fits: tuple[tuple[str, Callable[[PurchaseLog], Source]], ...] = (
-        ("repeat", _repeat),
-        ("frequency", lambda log: Source("frequency", "history", 2.5, "BOUGHT_BEFORE")),
-        ("item-knn", _item_knn),
-        ("association", _association),
-        ("ease", _ease),
-        ("content", _content),
-        ("category", _category),
-        ("segment", _segment),
-        ("popularity", _popularity),
-    )
-    for name, fit in fits:
-        stage(f"fitting {name}")
-        made.append(fit(log))
-    return made
-
-
 def write_served(path: Path, sources: list[Source], log: PurchaseLog) -> None:
     """Write the sources into one file, with what a server says and does beside them: tokens of the items' content, and
     all items by what they sold."""
@@ -107,6 +87,10 @@ def _repeat(log: PurchaseLog) -> Source:
     arrays: Arrays = {name: np.array(values, np.float32) for name, values in edges.items()}
     arrays["rates"] = RepeatPurchase().rates(log).astype(np.float32)
     return Source("repeat", "rates", 0.5, "BUYS_REGULARLY", arrays=arrays)
+
+
+def _frequency(log: PurchaseLog) -> Source:
+    return Source("frequency", "history", 2.5, "BOUGHT_BEFORE")
 
 
 def _item_knn(log: PurchaseLog) -> Source:
@@ -219,3 +203,26 @@ def _csr(matrix: Sparse) -> Arrays:
         "indices": rows.indices.astype(np.int32),
         "indptr": rows.indptr.astype(np.int32),
     }
+
+
+FITS: tuple[Callable[[PurchaseLog], Source], ...] = (
+    _repeat,
+    _frequency,
+    _item_knn,
+    _association,
+    _ease,
+    _content,
+    _category,
+    _segment,
+    _popularity,
+)
+"""What fits each source."""
+
+
+def fit_sources(log: PurchaseLog, progress: Callable[[str, int, int], None] = lambda *step: None) -> list[Source]:
+    """Every source, fitted on the log; `progress` is told what is done, how many of how many."""
+    made: list[Source] = []
+    for fit in FITS:
+        made.append(fit(log))
+        progress("sources", len(made), len(FITS))
+    return made

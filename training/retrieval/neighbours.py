@@ -121,8 +121,8 @@ class Association:
     def similar(self, log: PurchaseLog) -> Sparse:
         """Similarities, items × items."""
         past = log.recent(self.days)
-        _, rows = np.unique(past.baskets, return_inverse=True)
-        shape = (int(rows.max()) + 1, log.catalogue.shape[1])
+        names, rows = np.unique(past.baskets, return_inverse=True)
+        shape = (len(names), log.catalogue.shape[1])
         baskets = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, past.items)), shape)
         baskets.data[:] = 1
         return _similar(baskets, np.asarray(baskets.sum(0)).ravel(), 15, self.neighbours, 20)

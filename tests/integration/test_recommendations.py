@@ -9,12 +9,17 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from feast.data_source import PushMode
 
+from feature_repo.paths import DataPaths
+from feature_repo.store import applied_store, apply, materialize
 from server.app import Running, start
 from shoprank import (
     AsyncClient,
@@ -31,6 +36,7 @@ from shoprank.bundle import MANIFEST, RETRIEVAL, Manifest, current
 from shoprank.requests import RankRequest
 from tests.conftest import Shop, settings
 from tests.world import ITEMS
+from training.features.snapshots import snapshot_path
 
 USER = "u3"
 EVERY = [f"i{i}" for i in range(ITEMS)]
@@ -100,6 +106,33 @@ def test_an_unknown_user_is_recommended_what_sells_best(client: Client) -> None:
     assert {one.sources for one in slate} == {("popularity",)}
     assert {one.reason.kind for one in slate} == {ReasonKind.POPULAR}
     assert len(slate) == 30
+
+
+def test_what_is_pushed_counts_in_the_next_slate(bare: DataPaths, trained: Shop) -> None:
+    """A user that the training never saw, and an item's price."""
+    apply(bare, trained.models)
+    cutoff = trained.schedule.test
+    list(materialize(bare, cutoff))
+    running = start(settings(bare.root, trained.models, clock="snapshot"))
+    try:
+        with Client(running.address, timeout=10) as client:
+            before = client.recommend("newcomer", candidates=40, top_k=40)
+            assert {one.sources for one in before} == {("popularity",)}
+            store = applied_store(bare)
+            for view in ("user_features", "user_history"):
+                row = pd.read_parquet(snapshot_path(bare, view, cutoff)).query("user_id == 'u3'")
+                row = row.assign(user_id="newcomer", event_timestamp=pd.Timestamp(cutoff, tz="UTC"))
+                store.push(f"{view}_push", row, to=PushMode.ONLINE)
+            after = client.recommend("newcomer", candidates=40, top_k=40)
+            assert after.items == client.recommend("u3", candidates=40, top_k=40).items
+            dear = SlateRules(ItemFilter(min_price=1e6))
+            assert not len(client.recommend("u3", rules=dear))
+            row = pd.read_parquet(snapshot_path(bare, "item_features", cutoff)).query("item_id == 'i1'")
+            row = row.assign(item_price=9e6, event_timestamp=pd.Timestamp(cutoff + timedelta(days=1), tz="UTC"))
+            store.push("item_features_push", row, to=PushMode.ONLINE)
+            assert ids(client.recommend("u3", rules=dear)) == ["i1"]
+    finally:
+        running.stop()
 
 
 def test_every_item_of_a_slate_passes_the_filter(client: Client, items: dict[str, Item]) -> None:

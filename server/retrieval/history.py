@@ -16,8 +16,8 @@ ITEM, SUBCATEGORY = 0, 2
 """Levels of `feature_repo.schema.LEVELS`."""
 LOOKED_AT = np.float32(0.25)
 """Weight of a view or a cart beside a purchase."""
-MOST = 100
-"""Items of the history, those of the most weight, whose neighbours are looked at."""
+MOST = 50
+"""Items and subcategories of the history, those of the most weight, whose rows of a matrix are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,7 @@ class History:
 
     def rows(self, source: Source) -> tuple[I32, F32]:
         """Rows of a source's matrix, those of the items of the most weight, and their weights."""
-        weights = self.weights(source)
-        if len(weights) > MOST:
-            heaviest = np.argpartition(weights, len(weights) - MOST)[len(weights) - MOST :]
-            return self.items[heaviest], weights[heaviest]
-        return self.items, weights
+        return _heaviest(self.items, self.weights(source))
 
     def levels(self, source: Source, keys: KeyIndex) -> tuple[I32, F32]:
         """Rows of a source's matrix that are of the history's subcategories, and their weights."""
@@ -81,7 +77,7 @@ class History:
         rows = keys.find(past.keys[start:end])
         by = past.recent if source.by == "recent" else past.steady
         weights = _powered(by[start:end], past.interest[start:end], source)
-        return rows[rows >= 0], weights[rows >= 0]
+        return _heaviest(rows[rows >= 0], weights[rows >= 0])
 
     def segment(self, source: Source, keys: KeyIndex) -> int:
         """The segment whose centre is nearest to the square roots of the user's shares; -1 for a user of no
@@ -95,6 +91,13 @@ class History:
         centres = source.arrays["centres"]
         near = 2 * centres[:, rows[rows >= 0]] @ np.sqrt(purchases / np.float32(total))
         return int(np.argmax(near - source.arrays["squares"]))
+
+
+def _heaviest(rows: I32, weights: F32) -> tuple[I32, F32]:
+    if len(weights) <= MOST:
+        return rows, weights
+    heaviest = np.argpartition(weights, len(weights) - MOST)[len(weights) - MOST :]
+    return rows[heaviest], weights[heaviest]
 
 
 def _powered(bought: F32, looked_at: F32, source: Source) -> F32:

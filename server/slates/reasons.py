@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from server.catalogue import Catalogue
 from server.retrieval.history import DAY, History
 from server.retrieval.retriever import Candidates, Retriever
@@ -37,10 +35,7 @@ BOUGHT_ONCE = Reason("BOUGHT_BEFORE", "you bought this before")
 
 def reasons(retriever: Retriever, history: History, slate: Candidates, catalogue: Catalogue) -> list[Reason]:
     """What speaks for each item of a slate: the user's own purchases, else the source that ranks it highest."""
-    own = history.items[:, None] == slate.items
-    found: list[Reason | None] = [None] * len(slate)
-    for place in np.flatnonzero(own.any(axis=0)).tolist():
-        found[place] = _of_history(history, int(own[:, place].argmax()))
+    found = _of_history(history, slate)
     for source, places in _by_source(slate, found):
         told = retriever.sources[source]
         if told.form == "neighbours" and told.reason in ABOUT:
@@ -62,12 +57,25 @@ def _by_source(slate: Candidates, found: list[Reason | None]) -> Iterator[tuple[
     yield from places.items()
 
 
-def _of_history(history: History, i: int) -> Reason | None:
-    """What the user's own purchases of an item of the history say; None where there are none."""
-    count = float(history.purchases[i])
+def _of_history(history: History, slate: Candidates) -> list[Reason | None]:
+    """What the user's own purchases of each item say; None where there are none."""
+    own = history.items[:, None] == slate.items
+    if not own.size:
+        return [None] * len(slate)
+    at = own.argmax(axis=0)
+    columns = (
+        own.any(axis=0), history.purchases[at], history.first_at[at], history.last_at[at], history.interest[at],
+    )  # fmt: skip
+    return [
+        _of_purchases(count, first_at, last_at, interest) if there else None
+        for there, count, first_at, last_at, interest in zip(*(c.tolist() for c in columns), strict=True)
+    ]
+
+
+def _of_purchases(count: float, first_at: int, last_at: int, interest: float) -> Reason | None:
     if count <= 0:
-        return VIEWED if history.interest[i] > 0 else None
-    gap = (int(history.last_at[i]) - int(history.first_at[i])) / DAY / (count - 1) if count > 1 else 0.0
+        return VIEWED if interest > 0 else None
+    gap = (last_at - first_at) / DAY / (count - 1) if count > 1 else 0.0
     if count < 2 or gap < 0.5:
         return BOUGHT_ONCE if count < 2 else Reason("BOUGHT_BEFORE", f"you bought this {count:.0f} times")
     days = "every day" if gap < 1.5 else f"every {gap:.0f} days"

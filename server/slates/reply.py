@@ -12,7 +12,7 @@ from server.slates.reasons import Reason
 from server.slates.recommender import Recommendation, Similar
 from shoprank.v1 import recommendation_pb2 as pb
 
-PREFIX = "REASON_KIND_"
+KINDS = {name.removeprefix("REASON_KIND_"): number for name, number in pb.ReasonKind.items()}
 
 
 def recommended(answer: Recommendation) -> bytes:
@@ -60,5 +60,4 @@ def _named(names: tuple[str, ...], bits: int, first: int) -> pb.ItemSources:
 
 
 def _reason(reason: Reason) -> pb.Reason:
-    kind = pb.ReasonKind.Value(f"{PREFIX}{reason.kind}")
-    return pb.Reason(kind=kind, text=reason.text, item_id=reason.item_id, gap_days=reason.gap_days)
+    return pb.Reason(kind=KINDS[reason.kind], text=reason.text, item_id=reason.item_id, gap_days=reason.gap_days)

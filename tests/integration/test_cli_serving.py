@@ -55,6 +55,25 @@ def test_score_names_unknown_items(address: str) -> None:
     assert "unknown items, not scored: nope" in done.stdout
 
 
+def test_recommend_prints_why_and_with_what_probability(address: str) -> None:
+    done = run("recommend", "--user", "u1", "--address", address, "--top-k", "4", "--temperature", "1", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert "user u1: 4 of 150 candidates" in done.stdout
+    assert "you b" in done.stdout
+    assert "drawn with seed 3; log-probability of this slate -" in done.stdout
+    refused = run("recommend", "--user", "u1", "--address", address, "--category", "none", "--per-category", "0")
+    assert refused.returncode == 2
+    assert "filter.categories[0] is no category of the catalogue: 'none'; limits.per_category" in refused.stderr
+
+
+def test_similar_prints_names_and_sources(address: str) -> None:
+    done = run("similar", "--item", "i3", "--address", address, "--likeness", "content")
+    assert done.returncode == 0, done.stderr
+    assert "like Item 3 (i3)" in done.stdout
+    assert "content" in done.stdout
+    assert run("similar", "--item", "nope", "--address", address).returncode == 1
+
+
 def test_a_bad_request_ends_with_exit_code_2_and_every_bad_field(address: str) -> None:
     done = run("rank", "--user", "", "--address", address, "--item", "a", "--item", "a", "--temperature", "-1")
     assert done.returncode == 2

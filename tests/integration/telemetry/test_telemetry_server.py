@@ -40,6 +40,21 @@ def requests(server: Measured, method: str, code: str) -> float:
     return server.value("shoprank_requests_total", method=method, code=code)
 
 
+def test_a_slate_is_counted_with_the_phases_of_its_own(measured: Begin) -> None:
+    server = measured()
+    with Client(server.address, timeout=10) as client:
+        client.recommend("u1")
+        client.similar("i1")
+        with pytest.raises(InvalidRequest):
+            client.recommend("")
+    slates = "shoprank.v1.RecommendationService/RecommendItems"
+    assert requests(server, slates, "OK") == requests(server, slates, "INVALID_ARGUMENT") == 1
+    assert requests(server, "shoprank.v1.RecommendationService/SimilarItems", "OK") == 1
+    counts = {"parse": 2, "features": 1, "retrieval": 2, "inference": 1, "rules": 1}
+    for phase, count in counts.items():
+        assert server.value("shoprank_request_phase_seconds_count", phase=phase) == count, phase
+
+
 def test_calls_are_counted_by_how_they_ended(measured: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
     server = measured()
     with Client(server.address, timeout=10) as client:

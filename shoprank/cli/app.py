@@ -15,6 +15,7 @@ app = typer.Typer(
 from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on `app`)
     audit,
     batch,
+    card,
     data,
     demo,
     development,

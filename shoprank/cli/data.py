@@ -23,13 +23,17 @@ class SourceName(StrEnum):
 
     completejourney = "completejourney"
     shoplog = "shoplog"
+    movielens = "movielens"
+    clickstream = "clickstream"
     table = "table"
 
 
 @app.command()
 def ingest(
     source: Annotated[SourceName, typer.Option(help="Where the events come from.")] = SourceName.completejourney,
-    file: Annotated[list[str] | None, typer.Option(help="Event file or glob pattern; may be repeated.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Event file or glob pattern, may be repeated; of movielens, its folder.")
+    ] = None,
     map_file: Annotated[Path | None, typer.Option("--map", help="Column map (TOML) of source table.")] = None,
     data: DataDir = Path("data"),
     until: Annotated[datetime | None, typer.Option(help="Reject events after this time, UTC; now by default.")] = None,
@@ -84,7 +88,9 @@ def synthesize(
 
 
 def _source(name: SourceName, files: list[str], map_file: Path | None) -> Source:
+    from training.ingest.clickstream import Clickstream
     from training.ingest.completejourney import CompleteJourney
+    from training.ingest.movielens import MovieLens
     from training.ingest.shoplog import ShopLog
     from training.ingest.table import MappedTable
 
@@ -94,6 +100,14 @@ def _source(name: SourceName, files: list[str], map_file: Path | None) -> Source
         return CompleteJourney()
     if name is SourceName.shoplog:
         return ShopLog(files)
+    if name is SourceName.clickstream:
+        if files:
+            raise UserError("--file: source clickstream makes its events; choose --source shoplog or table")
+        return Clickstream()
+    if name is SourceName.movielens:
+        if len(files) > 1:
+            raise UserError("--file: source movielens reads one folder")
+        return MovieLens(Path(files[0]) if files else None)
     if map_file is None:
         raise UserError("--map: source table needs a column map; see docs/data.md")
     return MappedTable(files, map_file)

@@ -16,22 +16,34 @@ from shoprank.cli.options import DataDir
 def evaluate_ranking(
     data: DataDir = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+    test_weeks: Annotated[
+        int | None, typer.Option(min=1, help="Test on so many last weeks; three weeks of 2017 by default.")
+    ] = None,
+    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks rankers learn from.")] = 4,
+    validation_weeks: Annotated[int, typer.Option(min=1, help="Weeks that choose settings.")] = 1,
+    parts: Annotated[int, typer.Option(min=1, help="A training week takes every so many users, in turn.")] = 2,
+    tuned_on: Annotated[int, typer.Option(min=1, help="Settings are tried on every so many users.")] = 3,
+    repeats: Annotated[bool, typer.Option(help="Whether people take an item again; else nobody is shown it.")] = True,
 ) -> None:
-    """Hold slates from retrieval and ranking against tuned baselines on three test weeks; writes JSON and plots."""
+    """Hold slates from retrieval and ranking against tuned baselines on test weeks; writes JSON and plots."""
     from rich.table import Table
 
     from feature_repo.paths import DataPaths
     from shoprank.cli.training import import_tensorflow_quietly
 
     import_tensorflow_quietly()
+    from training.ingest import event_range
     from training.ranking.plots import write_plots
+    from training.ranking.protocol import TEST, Protocol, last_weeks
     from training.ranking.run import evaluate_ranking as run
 
     paths = DataPaths(data)
+    test = TEST if test_weeks is None else last_weeks(event_range(paths)[1], test_weeks)
+    protocol = Protocol(test, train_weeks, validation_weeks, parts, tuned_on, repeats)
     folder = out or paths.evaluation
     folder.mkdir(parents=True, exist_ok=True)
     with stderr().status("evaluating") as status:
-        result = run(paths, folder, stage=lambda name: status.update(name))
+        result = run(paths, folder, protocol, lambda name: status.update(name))
     write_plots(result, folder)
     table = Table("contender", "NDCG@10", "Recall@20", "Recall@20, new products")
     for name, found in result["contenders"].items():
@@ -45,11 +57,13 @@ def evaluate_ranking(
 def ranking_page(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
     page: Annotated[Path, typer.Option(help="The page whose tables are written anew.")] = Path("docs/ranking.md"),
+    short: Annotated[bool, typer.Option("--short", help="Of a data set without targets: fewer tables.")] = False,
 ) -> None:
-    """Write the tables of docs/ranking.md anew from the last results."""
+    """Write the tables of a page such as docs/ranking.md anew from the last results."""
     import json
 
-    from training.ranking.tables import written
+    from training.ranking.tables import SHORT, TABLES, written
 
-    page.write_text(written(page.read_text(), json.loads((results / "ranking.json").read_text())))
+    result = json.loads((results / "ranking.json").read_text())
+    page.write_text(written(page.read_text(), result, SHORT if short else TABLES))
     print(f"ranking-page: {page}")

@@ -20,8 +20,10 @@ from training import metrics
 from training.dataset.labels import truth
 from training.encoding import Encoding, fit_encoding
 from training.evaluate.baselines import Rows, Scorer, column, lightgbm, logistic_regression
+from training.evaluate.card import write_card
 from training.evaluate.ranking import Slates, ranking_metrics
 from training.evaluate.report import write_report
+from training.evaluate.segments import measured_by_segment, segments_of
 from training.schedule import HORIZON, Schedule
 from training.shards import RANKING, Block, Split, concatenate
 
@@ -48,7 +50,7 @@ def evaluate(
     seed: int = 0,
     stage: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Write `evaluation.json` and `evaluation.html` into `out` and return what the JSON holds.
+    """Write `evaluation.json`, `evaluation.html` and the model's card into `out` and return what the JSON holds.
 
     `stage` is told what begins. Raises UserError where the dataset is missing, BundleError where no model is active.
     """
@@ -70,6 +72,7 @@ def evaluate(
             c.name: metrics.evaluate(label, scores[c.name], None, seed) for c in contenders if c.is_log_odds
         },
         "ranking": _rank(paths, contenders, scores),
+        "segments": _segments(paths, scores[contenders[0].name]),
         "reference": {
             "personal top frequency, NDCG@10, measured before this project": 0.2755,
             "balanced accuracy reported by the article that inspired the model": 0.85,
@@ -79,6 +82,7 @@ def evaluate(
     write_json(out / "evaluation.json", result)
     curves = {c.name: scores[c.name] for c in contenders if c.is_log_odds}
     write_report(out / "evaluation.html", result, label, curves)
+    write_card(bundle, out / "evaluation.json", out)
     return result
 
 
@@ -138,9 +142,19 @@ def _score(test: Split, contenders: list[Contender]) -> tuple[npt.NDArray[np.flo
 
 def _rank(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any]) -> dict[str, Any]:
     wanted = truth(paths, Schedule.read(paths).test, HORIZON)
-    ids = ds.dataset(paths.dataset / "test", format="parquet").to_table(columns=["user_id", "item_id"])
-    slates = Slates(*(np.asarray(ids[name].to_pylist(), dtype=str) for name in ("user_id", "item_id")))
+    slates = _slates(paths)
     return {c.name: ranking_metrics(slates.top(scores[c.name], max(KS)), wanted, KS) for c in contenders}
+
+
+def _segments(paths: DataPaths, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+    cutoff = Schedule.read(paths).test
+    top = _slates(paths).top(scores, max(KS))
+    return measured_by_segment(top, truth(paths, cutoff, HORIZON), segments_of(paths, cutoff))
+
+
+def _slates(paths: DataPaths) -> Slates:
+    ids = ds.dataset(paths.dataset / "test", format="parquet").to_table(columns=["user_id", "item_id"])
+    return Slates(*(np.asarray(ids[name].to_pylist(), dtype=str) for name in ("user_id", "item_id")))
 
 
 def _describe(paths: DataPaths, label: npt.NDArray[np.float32]) -> dict[str, Any]:

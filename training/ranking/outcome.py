@@ -70,9 +70,10 @@ def outcome(slates: Sequence[Slates], weeks: Sequence[Week]) -> Outcome:
 
 def _beyond(slates: Slates, week: Week) -> dict[str, float]:
     popularity = week.log.popularity(28)
-    repeats = member(week.users, slates.items, week.owned)
+    items = week.shown(slates)
+    repeats = member(week.users, items, week.owned)
     category = week.log.catalogue.codes("category")
-    return beyond_accuracy(slates.items, repeats, popularity, category, int((popularity > 0).sum()))
+    return beyond_accuracy(items, repeats, popularity, category, int((popularity > 0).sum()))
 
 
 def described(found: Outcome, households: Households) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.names import CHAMPION, LIGHTGBM, STORED
 from training.ranking.network import Ensemble
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
+from training.ranking.protocol import Protocol
 from training.ranking.recall import candidate_recall, recall_by_source
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
 from training.ranking.slate import Slates, Week, by_scores, kept_by_generator
@@ -31,11 +32,8 @@ from training.retrieval.log import F64, PurchaseLog, read_log
 from training.shards import Block
 
 Stage = Callable[[str], None]
-TEST = (datetime(2017, 10, 30), datetime(2017, 11, 13), datetime(2017, 12, 4))
 CANDIDATES = 500
 LIST = 128
-TUNED_ON = 3
-"""Settings are tried on every third household of the validation weeks."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,13 @@ class Evaluation:
     paths: DataPaths
     log: PurchaseLog
     weeks: Weeks
+    protocol: Protocol
     test: tuple[Week, ...]
     stage: Stage
 
 
 def evaluate_ranking(
-    paths: DataPaths, out: Path, test: tuple[datetime, ...] = TEST, stage: Stage = lambda name: None
+    paths: DataPaths, out: Path, protocol: Protocol, stage: Stage = lambda name: None
 ) -> dict[str, Any]:
     """Write `ranking.json` into `out` and return what it holds.
 
@@ -58,8 +57,9 @@ def evaluate_ranking(
     Raises UserError where the features of a week are missing.
     """
     log = read_log(paths)
-    weeks = Weeks.before(test, train=4, validation=1)
-    work = Evaluation(paths, log, weeks, tuple(Week.at(log, cutoff) for cutoff in weeks.test), stage)
+    weeks = Weeks.before(protocol.test, protocol.train, protocol.validation)
+    test = tuple(Week.at(log, cutoff, repeats=protocol.repeats) for cutoff in weeks.test)
+    work = Evaluation(paths, log, weeks, protocol, test, stage)
     stage(STORED)
     start = perf_counter()
     stored = fit_stored(paths, weeks.train[0])
@@ -87,7 +87,8 @@ class SplitRows:
 
 
 def _tuned(work: Evaluation) -> list[Tuned]:
-    weeks = [Week.at(work.log, cutoff, TUNED_ON) for cutoff in work.weeks.validation]
+    protocol = work.protocol
+    weeks = [Week.at(work.log, cutoff, protocol.tuned_on, protocol.repeats) for cutoff in work.weeks.validation]
     return tune(contenders.BASELINES, weeks, work.paths.ranking, key_of_data(work.paths), work.stage)
 
 
@@ -99,7 +100,8 @@ def _rows(work: Evaluation, stored: StoredFeatures) -> tuple[SplitRows, dict[str
         return stacked(kept_rows(work, cutoff, seconds, part), stored)
 
     # Half of the households a training week, the other half in the next: more weeks for the same work.
-    train = draw_lists([made(c, (n % 2, 2)) for n, c in enumerate(work.weeks.train)], LIST, rng)
+    parts = work.protocol.parts
+    train = draw_lists([made(c, (n % parts, parts)) for n, c in enumerate(work.weeks.train)], LIST, rng)
     validation = draw_lists([made(c) for c in work.weeks.validation], CANDIDATES, rng)
     return SplitRows(train, validation, tuple(made(c) for c in work.weeks.test)), seconds
 
@@ -199,7 +201,8 @@ def _result(
             "resamples": RESAMPLES,
             "candidates": CANDIDATES,
             "list": LIST,
-            "tuned_on_every": TUNED_ON,
+            "tuned_on_every": work.protocol.tuned_on,
+            "repeats": work.protocol.repeats,
         },
         "tuning": {t.name: {"chosen": str(t.generator), "trials": t.trials} for t in tuned},
         "candidates": _candidates(work, rows),

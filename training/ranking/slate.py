@@ -24,6 +24,7 @@ class Week:
     """A cutoff, the log before it and what was bought after: truth and new are users × items, 0 or 1, CSR.
 
     new: of truth, what the household had never bought. owned: what it had. users: those with a purchase on both sides.
+    repeats: whether people take an item again; where not, slates hold nothing they have.
     """
 
     cutoff: datetime
@@ -32,13 +33,18 @@ class Week:
     truth: Sparse
     new: Sparse
     owned: Sparse
+    repeats: bool = True
 
     @classmethod
-    def at(cls, log: PurchaseLog, cutoff: datetime, step: int = 1) -> Week:
+    def at(cls, log: PurchaseLog, cutoff: datetime, step: int = 1, repeats: bool = True) -> Week:
         """The week of purchases that begins at the cutoff, of every `step`-th user."""
         past, truth = log.before(cutoff), log.truth(cutoff, HORIZON)
         owned = past.owned()
-        return cls(cutoff, past, active_users(log, cutoff)[::step], truth, unseen(truth, owned), owned)
+        return cls(cutoff, past, active_users(log, cutoff)[::step], truth, unseen(truth, owned), owned, repeats)
+
+    def shown(self, slates: Slates) -> I32:
+        """The slates' items as they are shown, (n, 20): where nobody takes an item again, those of `explore`."""
+        return slates.items if self.repeats else slates.explore
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,6 @@ def measured(slates: Slates, week: Week) -> tuple[dict[str, F64], dict[str, F64]
     wanted = np.diff(week.truth.indptr)[week.users]
     new = np.diff(week.new.indptr)[week.users]
     explorers = new > 0
-    whole = accuracy(member(week.users, slates.items, week.truth), wanted)
+    whole = accuracy(member(week.users, week.shown(slates), week.truth), wanted)
     explored = accuracy(member(week.users, slates.explore, week.new)[explorers], new[explorers])
     return whole, explored

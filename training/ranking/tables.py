@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from training.evaluate.page import placed, table
@@ -143,9 +144,13 @@ def targets(result: dict[str, Any]) -> str:
 TABLES = (targets, contenders, differences, weeks, candidates, sources, ablation, beyond, budget)
 
 
-def written(page: str, result: dict[str, Any]) -> str:
-    """The page with every table anew. Raises UserError where a table's place is missing."""
-    return placed(page, {make.__name__: make(result) for make in TABLES})
+SHORT = (contenders, differences, candidates, budget)
+"""The tables of a data set without targets of its own."""
+
+
+def written(page: str, result: dict[str, Any], tables: Sequence[Callable[[dict[str, Any]], str]] = TABLES) -> str:
+    """The page with the tables anew. Raises UserError where a table's place is missing."""
+    return placed(page, {make.__name__: make(result) for make in tables})
 
 
 def _ordered(result: dict[str, Any]) -> list[str]:

@@ -46,7 +46,7 @@ def tune(
 
 
 def _trial(generator: Generator, weeks: Sequence[Week], kept: Path, key: str) -> float:
-    cutoffs = ",".join(f"{week.cutoff.isoformat()} {len(week.users)}" for week in weeks)
+    cutoffs = ",".join(f"{week.cutoff.isoformat()} {len(week.users)}{'' if week.repeats else ' new'}" for week in weeks)
     name = hashlib.sha256(f"{key} {generator} {cutoffs}".encode()).hexdigest()[:16]
     path = kept / f"trial-{name}.json"
     if path.is_file():

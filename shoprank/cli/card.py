@@ -1,0 +1,34 @@
+"""The `model-card` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoprank.cli.app import app
+from shoprank.cli.options import DataDir, ModelName, ModelRepository
+
+
+@app.command(name="model-card")
+def model_card(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    model: ModelName = "purchase",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="JSON of `shoprank evaluate`; DATA/evaluation/evaluation.json by default.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the card; the bundle's own by default.")] = None,
+) -> None:
+    """Write the active model's card, HTML and JSON: data, figures with intervals, by segment, and limits."""
+    from feature_repo.paths import DataPaths
+    from shoprank.bundle import current
+    from training.evaluate.card import write_card
+
+    bundle = current(model_repository, model)
+    folder = out or bundle
+    card = write_card(bundle, evaluation or DataPaths(data).evaluation / "evaluation.json", folder)
+    if card["ranking"] is None:
+        print("model-card: no evaluation of this bundle; the card says that ranking was not measured")
+    print(f"model-card: {folder / 'model_card.html'} and {folder / 'model_card.json'}")

@@ -1,0 +1,83 @@
+"""A card says what was measured of its bundle, for whom, and what was not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoprank.bundle import Manifest
+from shoprank.errors import UserError
+from training.evaluate.card import write_card
+from training.evaluate.segments import measured_by_segment
+
+IDENTITY = {"name": "purchase", "version": 3, "head": "sigmoid"}
+
+
+def bundle_at(folder: Path) -> Path:
+    training = {"window": {"train": [1_501_459_200, 1_510_531_200]}, "rows": {"train": 1_234}}
+    manifest = Manifest(
+        "purchase", 3, "ranking", "sigmoid", "2026-01-01", ("a",), (), "int64", "0" * 64, training=training,
+        metrics={"roc_auc": 0.875},
+    )  # fmt: skip
+    folder.mkdir()
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def segments() -> dict[str, Any]:
+    """Users 0 to 19, who are young, get the one item they want in first place; 20 to 59 get none; 3 are old."""
+    top = {str(u): np.array(["wanted" if u < 20 else "other"]) for u in range(60)}
+    truth = {str(u): frozenset(["wanted"]) for u in range(60)}
+    age = {str(u): "young" if u < 20 else "old" if u > 56 else "middle" for u in range(60)}
+    return measured_by_segment(top, truth, {"age": age})
+
+
+def evaluation(path: Path, version: int = 3) -> Path:
+    found = {"model": {**IDENTITY, "version": version}, "test": {"cutoff": "2017-12-04T00:00:00"}}
+    path.write_text(json.dumps({**found, "segments": segments()}))
+    return path
+
+
+def test_segments_have_their_own_figures_and_small_ones_none() -> None:
+    found = segments()
+    whole = found["whole"]["metrics"]["ndcg@10"]
+    assert found["whole"]["users"] == 60
+    assert whole["mean"] == pytest.approx(1 / 3)
+    assert whole["interval"][0] < 1 / 3 < whole["interval"][1]
+    assert {name: s["metrics"]["recall@20"]["mean"] for name, s in found["slices"]["age"].items()} == {
+        "young": 1.0,
+        "middle": 0.0,
+    }
+
+
+def test_a_card_holds_the_figures_of_its_own_bundle(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "3")
+    card = write_card(bundle, evaluation(tmp_path / "evaluation.json"), bundle)
+    assert card["ranking"]["metrics"]["ndcg@10"]["mean"] == pytest.approx(1 / 3)
+    assert card["data"]["window"]["train"] == ["2017-07-31", "2017-11-13"]
+    page = (bundle / "model_card.html").read_text()
+    for words in ("purchase v3", "1,234", "0.333", "young", "0.875", "Limits"):
+        assert words in page
+    assert "Not measured" not in page
+    assert json.loads((bundle / "model_card.json").read_text()) == card
+
+
+@pytest.mark.parametrize("version", [None, 2])
+def test_without_an_evaluation_of_this_bundle_it_says_so(tmp_path: Path, version: int | None) -> None:
+    path = tmp_path / "evaluation.json"
+    if version is not None:
+        evaluation(path, version)
+    card = write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
+    assert (card["ranking"], card["slices"], card["test"]) == (None, None, None)
+    assert (tmp_path / "out/model_card.html").read_text().count("Not measured for this bundle") == 2
+
+
+def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text("[]")
+    with pytest.raises(UserError, match="not the JSON of an evaluation"):
+        write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")

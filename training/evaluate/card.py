@@ -1,0 +1,73 @@
+"""A model card: what a bundle was made of, how good it was found to be, for whom, and where its limits lie."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from feature_repo.paths import write_json
+from shoprank.bundle import Manifest
+from shoprank.errors import UserError
+
+LIMITS = (
+    "It was trained and tested on one shop's events. On another shop's it says nothing until it is trained on them.",
+    "Users were not drawn at random, and those who gave no demographics are a segment of their own.",
+    "The figures are of past purchases, not of an experiment: what a slate itself brings about is not measured.",
+    "A user without purchases before the cutoff, and an item nobody bought, are scored from what little is known.",
+)
+
+
+def write_card(bundle: Path, evaluation: Path, out: Path) -> dict[str, Any]:
+    """Write `model_card.json` and `model_card.html` into `out` and return what the JSON holds.
+
+    evaluation: the JSON of `shoprank evaluate`; its figures are taken where it is of this bundle, and where it is not,
+    or is not there, the card says that they were not measured. Raises UserError where it cannot be read.
+    """
+    card = describe(Manifest.read(bundle), _read(evaluation))
+    template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
+    page = template.get_template("card.html.j2").render(card=card)
+    out.mkdir(parents=True, exist_ok=True)
+    staged = out / "model_card.html.tmp"
+    staged.write_text(page)
+    staged.replace(out / "model_card.html")
+    write_json(out / "model_card.json", card)
+    return card
+
+
+def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str, Any]:
+    """What the card says, as JSON; None stands for what was not measured."""
+    identity = {"name": manifest.model, "version": manifest.version, "head": manifest.head}
+    measured = evaluation if evaluation and evaluation["model"] == identity else {}
+    training = manifest.training
+    return {
+        "model": {**identity, "created_at": manifest.created_at},
+        "data": {
+            "window": {split: [_day(t) for t in ends] for split, ends in training.get("window", {}).items()},
+            "rows": training.get("rows", {}),
+            "inputs": len(manifest.numeric) + len(manifest.categorical),
+        },
+        "classification": manifest.metrics,
+        "test": measured.get("test"),
+        "ranking": measured.get("segments", {}).get("whole"),
+        "slices": measured.get("segments", {}).get("slices"),
+        "limits": list(LIMITS),
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        found["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the JSON of an evaluation; run `shoprank evaluate`") from error
+    return dict(found)
+
+
+def _day(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"

@@ -65,13 +65,14 @@ class Context(grpc.ServicerContext):
     def answer(self, request: bytes, handler: Any) -> None:
         """Have the call answered by a handler of grpcio, and send the answer."""
         parse, serialize = handler.request_deserializer, handler.response_serializer
+        variables = Variables()
         try:
             asked = request if parse is None else parse(request)
-            reply = Variables().run(handler.unary_unary, asked, self)
+            reply = variables.run(handler.unary_unary, asked, self)
             message = reply if serialize is None else serialize(reply)
         except Exception as error:
             if not isinstance(error, AbortError):
-                log.exception("a handler failed")
+                variables.run(log.exception, "a handler failed")  # where it is known whose ids to hide
                 self._code, self._details = grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}".encode()
             self.end(CODES[self._code or grpc.StatusCode.UNKNOWN])
         else:

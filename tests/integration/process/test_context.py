@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -169,3 +171,25 @@ def test_an_answer_that_cannot_be_sent_ends_its_call_and_no_thread(caplog: pytes
             assert error.value.code() is grpc.StatusCode.INTERNAL
         assert ask(b"good", timeout=5) == b"good"
     assert "/t.T/Call: the answer could not be sent" in caplog.text
+
+
+def test_what_a_handler_noted_is_known_when_its_failure_is_logged() -> None:
+    noted: ContextVar[str] = ContextVar("noted", default="nothing")
+    known: list[str] = []
+
+    def handler(request: bytes, context: grpc.ServicerContext) -> bytes:
+        noted.set("whose ids to hide")
+        raise RuntimeError("broke")
+
+    def look(record: logging.LogRecord) -> bool:
+        known.append(noted.get())
+        return True
+
+    log = logging.getLogger("server.process.context")
+    log.addFilter(look)
+    try:
+        with call(handler) as ask, pytest.raises(grpc.RpcError):
+            ask(b"", timeout=5)
+    finally:
+        log.removeFilter(look)
+    assert known == ["whose ids to hide"]

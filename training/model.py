@@ -98,17 +98,20 @@ def inputs_of(encoding: Encoding) -> list[Any]:
     return inputs
 
 
-def build_scorer(architecture: Architecture, encoding: Encoding, seed: int) -> keras.Model:
+def build_scorer(
+    architecture: Architecture, encoding: Encoding, seed: int, numbers: layers.Layer | None = None
+) -> keras.Model:
     """The scorer: columns to logits, (n, 1) or (n, 2) for softmax, and the behaviour embedding (n, 64).
 
-    Sets every seed, so the same seed gives the same initial weights.
+    Sets every seed, so the same seed gives the same initial weights. numbers: what encodes the numeric columns, their
+    normalization where none is given.
     """
     keras.utils.set_random_seed(seed)
     inputs = inputs_of(encoding)
     parts = []
     for x in inputs:
         if x.name == "numeric":
-            parts.append(Normalize(encoding.normalization, name="normalize")(x))
+            parts.append((numbers or Normalize(encoding.normalization, name="normalize"))(x))
         else:
             sizes = encoding.vocabulary.sizes
             parts.append(CategoryEmbedding(sizes, architecture.category_width, name="categories")(x))

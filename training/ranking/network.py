@@ -17,12 +17,14 @@ import tensorflow as tf
 
 from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding
-from training.model import Architecture, build_scorer
-from training.ranking.lists import Lists
+from training.model import Architecture, Normalize, build_scorer
+from training.ranking.lists import Lists, varying
+from training.ranking.piecewise import Bins, Piecewise
 from training.retrieval.log import F32, F64, I64
 from training.shards import Block
 
 PREDICT_ROWS = 16_384
+BIN_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Network:
     """How to train. loss: of rows alone, or with a term over lists of weight `share`.
 
     lists: lists a step. dropout_categories: share of categories masked in training, so that unseen ones mean something.
+    bins: of each number's piecewise-linear encoding beside its normalization; 0 for the normalization alone.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -39,10 +42,11 @@ class Network:
     lists: int = 32
     learning_rate: float = 2e-3
     dropout_categories: float = 0.05
+    bins: int = 0
 
     def fit(self, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> TrainedNetwork:
         """Train, keep the weights of the epoch with the best validation loss, and calibrate on validation."""
-        scorer = build_scorer(self.architecture, encoding, seed)
+        scorer = build_scorer(self.architecture, encoding, seed, self._numbers(train, encoding))
         rng = np.random.default_rng(seed)
         steps = max(len(train) // self.lists, 1)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -70,6 +74,13 @@ class Network:
         block = validation.block
         calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed))
         return TrainedNetwork(scorer, encoding, calibration)
+
+    def _numbers(self, train: Lists, encoding: Encoding) -> Piecewise | None:
+        if not self.bins:
+            return None
+        some = np.random.default_rng(0).permutation(len(train.block))[:BIN_ROWS]
+        bins = Bins.of(train.block.numeric[some], self.bins, varying(encoding))
+        return Piecewise(bins, Normalize(encoding.normalization, name="normalize"), name="piecewise")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import lightgbm as lgb
 import numpy as np
 
 from training.encoding import Encoding
-from training.ranking.lists import Lists
+from training.ranking.lists import Lists, varying
 from training.retrieval.log import F32, F64
 from training.shards import Block
 
@@ -30,7 +30,7 @@ class Trees:
     def fit(self, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> Grown:
         """Grow with early stopping on the validation lists."""
         small = tuple(j for j, size in enumerate(encoding.vocabulary.sizes) if size <= CATEGORIES)
-        numbers = len(encoding.columns.numeric)
+        numbers = int(varying(encoding).sum())
         base = float(np.log(train.block.label.mean() / (1 - train.block.label.mean())))
         ranking = self.objective == "lambdarank"
         center = float(train.block.offset.mean())
@@ -82,4 +82,4 @@ class Grown:
 
 def _inputs(block: Block, encoding: Encoding, small: tuple[int, ...]) -> F32:
     codes = encoding.vocabulary.encode(block.categorical)[:, list(small)]
-    return np.hstack([block.numeric, codes.astype(np.float32)])
+    return np.hstack([block.numeric[:, varying(encoding)], codes.astype(np.float32)])

@@ -32,6 +32,9 @@ from training.shards import RANKING, Block, Columns
 
 MIN_COUNT = 100
 SAMPLE = 200_000
+CALENDAR = "ctx_"
+"""How columns of the moment begin. A few training weeks show a few values of them, so that a ranker fitted on those
+extrapolates; it is not shown them."""
 
 
 class Model(Protocol):
@@ -49,7 +52,7 @@ class Ranker:
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
     the stored features, `all` for those of retrieval, the stored model's log-odds and the item's own key too. seeds: of
     networks trained beyond the members. members: names of earlier rankers whose log-odds are averaged with them.
-    is_log_odds: whether scores are.
+    is_log_odds: whether scores are. calendar: whether columns of the moment are shown.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Ranker:
     seeds: tuple[int, ...] = (0,)
     members: tuple[str, ...] = ()
     is_log_odds: bool = True
+    calendar: bool = False
 
 
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
@@ -101,7 +105,8 @@ def fit_rankers(
 
     given: models that are trained already, with their seconds, by the name of their ranker.
     """
-    encodings = {"all": encoding_of(train, columns), "schema": encoding_of(train, RANKING)}
+    shown = {"all": columns, "schema": RANKING}
+    encodings: dict[tuple[str, bool], Encoding] = {}
     fitted = dict(given)
     for ranker in rankers:
         if ranker.name in given:
@@ -109,7 +114,10 @@ def fit_rankers(
             continue
         stage(ranker.name)
         start = perf_counter()
-        models = [_fit(ranker, train, validation, encodings[ranker.columns], seed) for seed in ranker.seeds]
+        key = (ranker.columns, ranker.calendar)
+        if key not in encodings:
+            encodings[key] = encoding_of(train, shown[ranker.columns], ranker.calendar)
+        models = [_fit(ranker, train, validation, encodings[key], seed) for seed in ranker.seeds]
         models += [fitted[name][0] for name in ranker.members]
         model = models[0] if len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
         seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
@@ -125,9 +133,12 @@ def _fit(ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, se
     return Narrowed(ranker.how.fit(few[0], few[1], encoding, seed))
 
 
-def encoding_of(train: Lists, columns: Columns) -> Encoding:
-    """Normalization and vocabulary of the training lists."""
+def encoding_of(train: Lists, columns: Columns, calendar: bool = False) -> Encoding:
+    """Normalization and vocabulary of the training lists; columns of the moment are constants without `calendar`."""
     block = narrow(train.block, columns)
     some = np.random.default_rng(0).permutation(len(block))[:SAMPLE]
+    sample = block.numeric[some]
+    if not calendar:
+        sample[:, [name.startswith(CALENDAR) for name in columns.numeric]] = 0
     counts: list[Counter[Any]] = [Counter(column.tolist()) for column in block.categorical.T]
-    return Encoding(columns, fit_normalization(block.numeric[some]), fit_vocabulary(counts, columns, MIN_COUNT))
+    return Encoding(columns, fit_normalization(sample), fit_vocabulary(counts, columns, MIN_COUNT))

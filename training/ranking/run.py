@@ -16,6 +16,7 @@ from training import metrics
 from training.ranking import contenders
 from training.ranking.ablation import RANKERS, Model, Ranker, fit_rankers
 from training.ranking.key import key_of_data
+from training.ranking.level import level_shift
 from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.names import CHAMPION, LIGHTGBM, STORED
 from training.ranking.network import Ensemble
@@ -68,7 +69,8 @@ def evaluate_ranking(
     models = _models(work, rows, {STORED: (stored, seconds)})
     tuned = _tuned(work)
     outcomes = _baselines(work, tuned)
-    scores = _scores(models, rows.test)
+    shifts = [level_shift(log, weeks.validation, cutoff) for cutoff in weeks.test]
+    scores = _scores(models, rows.test, shifts)
     for ranker, _, seconds in models:
         slates = [by_scores(z, r, seconds, t) for (z, t), r in zip(scores[ranker.name], rows.test, strict=True)]
         outcomes[ranker.name] = outcome(slates, work.test)
@@ -155,10 +157,15 @@ def _baselines(work: Evaluation, tuned: Sequence[Tuned]) -> dict[str, Outcome]:
     return found
 
 
-def _scores(models: Sequence[tuple[Ranker, Model, float]], weeks: Sequence[Rows]) -> dict[str, list[tuple[F64, float]]]:
-    """Each ranker's scores of the rows of each week with the seconds they took; a member of ensembles scores once."""
+def _scores(
+    models: Sequence[tuple[Ranker, Model, float]], weeks: Sequence[Rows], shifts: Sequence[float]
+) -> dict[str, list[tuple[F64, float]]]:
+    """Each ranker's scores of the rows of each week with the seconds they took; a member of ensembles scores once.
+
+    Log-odds are shifted to the level of their week.
+    """
     found: dict[str, list[tuple[F64, float]]] = {ranker.name: [] for ranker, _, _ in models}
-    for rows in weeks:
+    for rows, shift in zip(weeks, shifts, strict=True):
         block = whole(rows)
         known: dict[int, tuple[F64, float]] = {}
 
@@ -174,7 +181,8 @@ def _scores(models: Sequence[tuple[Ranker, Model, float]], weeks: Sequence[Rows]
             return known[id(model)]
 
         for ranker, model, _ in models:
-            found[ranker.name].append(scored(model))
+            z, seconds = scored(model)
+            found[ranker.name].append((z + shift if ranker.is_log_odds else z, seconds))
     return found
 
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from feature_repo import schema
 from training.model import Architecture
-from training.ranking.ablation import Narrowed, Ranker, encoding_of, fit_rankers
+from training.ranking.ablation import CALENDAR, Narrowed, Ranker, encoding_of, fit_rankers
 from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.network import Network
 from training.ranking.rows import Rows, columns_of, retrieval_columns
@@ -65,8 +65,9 @@ def test_a_list_holds_every_purchase_and_says_how_the_rest_was_sampled(lists: tu
         Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01),
         Network(Architecture(hidden=(16, 8)), "listwise", epochs=2, lists=8, learning_rate=0.01),
         Network(Architecture(hidden=(16, 8)), "pairwise", epochs=2, lists=8, learning_rate=0.01),
+        Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01, bins=8),
     ],
-    ids=["trees", "rows", "listwise", "pairwise"],
+    ids=["trees", "rows", "listwise", "pairwise", "bins"],
 )
 def test_probabilities_are_true_whatever_the_loss(how: Trees | Network, lists: tuple[Lists, Lists]) -> None:
     test = rows(3)
@@ -93,6 +94,22 @@ def test_an_ensemble_averages_its_members_and_a_narrow_one_sees_stored_features_
     np.testing.assert_array_equal(models["narrow"].score(whole(test)), models["narrow"].score(whole(blind)))
     mean = (models["narrow"].score(whole(test)) + models["wide"].score(whole(test))) / 2
     assert spearmanr(models["both"].score(whole(test)), mean).statistic > 0.9999
+
+
+@pytest.mark.parametrize(
+    "how",
+    [Trees("binary", rounds=20, least=20), Network(Architecture(hidden=(16, 8)), epochs=1, lists=8, bins=4)],
+    ids=["trees", "network"],
+)
+def test_the_moment_changes_no_score_unless_it_is_shown(how: Trees | Network, lists: tuple[Lists, Lists]) -> None:
+    calendar = [name.startswith(CALENDAR) for name in COLUMNS.numeric]
+    assert sum(calendar) == 6
+    test = rows(3, 20)
+    later = replace(test, numeric=test.numeric.copy())
+    later.numeric[:, calendar] = 5
+    blind, shown = (how.fit(*lists, encoding_of(lists[0], COLUMNS, c), 0) for c in (False, True))
+    np.testing.assert_array_equal(blind.score(whole(test)), blind.score(whole(later)))
+    assert np.abs(shown.score(whole(test)) - shown.score(whole(later))).max() > 0
 
 
 def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -53,6 +53,30 @@ def evaluate_ranking(
     print(f"evaluate-ranking: {folder / 'ranking.json'}")
 
 
+@app.command(name="validate-rankers")
+def validate_rankers(
+    data: DataDir = Path("data"),
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
+) -> None:
+    """Try changes of the rankers and settings of baselines on weeks before the tests'; writes validation.json."""
+    from rich.table import Table
+
+    from feature_repo.paths import DataPaths
+    from shoprank.cli.training import import_tensorflow_quietly
+
+    import_tensorflow_quietly()
+    from training.ranking.validation import validate_rankers as run
+
+    with stderr().status("validating") as status:
+        result = run(DataPaths(data), out, stage=lambda name: status.update(name))
+    names = ("ndcg@10", "recall@20", "roc_auc", "pr_auc", "log_loss", "calibration_over_base_shifted")
+    table = Table("ranker", *names)
+    for ranker, found in result["rankers"].items():
+        table.add_row(ranker, *(f"{found[name]:.4f}" if name in found else "–" for name in names))
+    stdout().print(table)
+    print(f"validate-rankers: {out / 'validation.json'}")
+
+
 @app.command(name="ranking-page")
 def ranking_page(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),

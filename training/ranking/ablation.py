@@ -63,6 +63,11 @@ class Ranker:
     is_log_odds: bool = True
     calendar: bool = False
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its log-odds take over the level of the validation weeks: those of trees and given models do not."""
+        return isinstance(self.how, Network) or bool(self.members)
+
 
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 

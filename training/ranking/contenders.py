@@ -26,15 +26,59 @@ class Contender:
 BASELINES = (
     Contender(POPULARITY, (Popularity(28),)),
     Contender(PERSONAL, (PersonalFrequency(None),)),
-    Contender("recency-weighted frequency", tuple(PersonalFrequency(days) for days in (56.0, 84.0, 112.0))),
+    Contender(
+        "recency-weighted frequency",
+        tuple(PersonalFrequency(days) for days in (42.0, 56.0, 84.0, 112.0, 140.0, 168.0, 224.0)),
+    ),
     Contender(
         "TIFU-KNN",
-        (TifuKnn(), TifuKnn(within=1.0, between=0.9, own=0.9), TifuKnn(within=0.97, between=0.85, own=0.8)),
+        (
+            TifuKnn(),
+            TifuKnn(within=1.0, between=0.9, own=0.9),
+            TifuKnn(within=0.97, between=0.85, own=0.8),
+            TifuKnn(within=1.0, between=0.95, own=0.9),
+            TifuKnn(within=1.0, between=0.85, own=0.9),
+            TifuKnn(within=1.0, between=0.9, own=0.7),
+            TifuKnn(within=1.0, between=0.9, own=0.95),
+            TifuKnn(neighbours=100, within=1.0, between=0.9, own=0.9),
+        ),
     ),
     Contender("UP-CF", (UpCf(), UpCf(window=50, locality=30))),
-    Contender("item-KNN", (ItemKnn(), ItemKnn(neighbours=20, half_life=84, own=3.0))),
-    Contender("EASE", (Ease(), Ease(l2=100, repeat=3))),
-    Contender("implicit ALS", (ImplicitAls(), ImplicitAls(factors=128, alpha=20, regularization=0.5))),
+    Contender(
+        "item-KNN",
+        (
+            ItemKnn(),
+            ItemKnn(neighbours=20, half_life=84, own=3.0),
+            ItemKnn(neighbours=20, half_life=112, own=10.0),
+            ItemKnn(neighbours=20, half_life=112, own=30.0),
+            ItemKnn(neighbours=50, half_life=112, own=10.0),
+            ItemKnn(neighbours=10, half_life=112, own=10.0),
+            ItemKnn(neighbours=50, shrink=50, half_life=112, own=10.0),
+        ),
+    ),
+    Contender(
+        "EASE",
+        (
+            Ease(),
+            Ease(l2=100, repeat=3),
+            Ease(l2=20, repeat=3),
+            Ease(l2=100, repeat=10),
+            Ease(l2=500, repeat=3),
+            Ease(l2=500, repeat=10),
+            Ease(l2=500, half_life=84, repeat=3),
+        ),
+    ),
+    Contender(
+        "implicit ALS",
+        (
+            ImplicitAls(),
+            ImplicitAls(factors=128, alpha=20, regularization=0.5),
+            ImplicitAls(alpha=20),
+            ImplicitAls(factors=128),
+            ImplicitAls(factors=128, alpha=20, regularization=5),
+            ImplicitAls(factors=256, alpha=20),
+        ),
+    ),
 )
 
 SOURCES: tuple[tuple[Generator, float], ...] = (

@@ -41,3 +41,18 @@ def level_shift(log: PurchaseLog, calibrated: Sequence[datetime], cutoff: dateti
     if min(*known, *at_calibration) <= 0:
         return 0.0
     return float(np.log(np.mean(known) / np.mean(at_calibration)))
+
+
+def forecast_errors(
+    log: PurchaseLog, last: datetime, judged: int = 15, weeks: Sequence[int] = (1, 2, 4, 8)
+) -> dict[str, float]:
+    """Mean absolute log error of forecasting a week's level by the mean of the 1, 2, 4 or 8 weeks before it.
+
+    Over the `judged` weeks that end with the one after the cutoff `last`.
+    """
+    most = max(weeks)
+    levels = np.array([level(log, last - WEEK * n) for n in range(judged + most - 1, -1, -1)])
+    return {
+        str(n): float(np.mean([abs(np.log(levels[i] / levels[i - n : i].mean())) for i in range(most, len(levels))]))
+        for n in weeks
+    }

@@ -162,7 +162,7 @@ def _scores(
 ) -> dict[str, list[tuple[F64, float]]]:
     """Each ranker's scores of the rows of each week with the seconds they took; a member of ensembles scores once.
 
-    Log-odds are shifted to the level of their week.
+    Log-odds that took over the level of the validation weeks are shifted to that of their own.
     """
     found: dict[str, list[tuple[F64, float]]] = {ranker.name: [] for ranker, _, _ in models}
     for rows, shift in zip(weeks, shifts, strict=True):
@@ -182,7 +182,7 @@ def _scores(
 
         for ranker, model, _ in models:
             z, seconds = scored(model)
-            found[ranker.name].append((z + shift if ranker.is_log_odds else z, seconds))
+            found[ranker.name].append((z + shift if ranker.is_calibrated else z, seconds))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.dataset.labels import epoch
-from training.ranking.level import level, level_shift
+from training.ranking.level import forecast_errors, level, level_shift
 from training.retrieval.log import DAY, Catalogue, PurchaseLog
 
 CUTOFF = datetime(2024, 3, 4)
@@ -53,3 +53,10 @@ def test_a_log_that_is_too_short_shifts_nothing() -> None:
     assert level_shift(log({-2: 3, -1: 4}), [CUTOFF - timedelta(weeks=1)], CUTOFF) == 0
     nobody = replace(log({-1: 1}), now=0.0)
     assert level(nobody, CUTOFF) == 0
+
+
+def test_levels_that_take_turns_are_forecast_by_two_weeks_and_not_by_one() -> None:
+    bought = {-9: 1} | {week: 4 if week % 2 else 6 for week in range(-8, 1)}
+    errors = forecast_errors(log(bought), CUTOFF, judged=4, weeks=(1, 2))
+    assert errors["1"] == pytest.approx(np.log(1.5))
+    assert errors["2"] == pytest.approx((np.log(6 / 5) + np.log(5 / 4)) / 2)

@@ -1,0 +1,74 @@
+"""What a ranker is judged by on a validation week."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import expit
+
+from training.ranking.contenders import BASELINES
+from training.ranking.rows import Rows
+from training.ranking.slate import Week
+from training.ranking.validation import TRIED, judgement
+from training.retrieval.log import Catalogue, PurchaseLog
+
+USERS, ITEMS = 200, 50
+
+
+def judged(shift: float | None, is_log_odds: bool = True) -> dict[str, float]:
+    """The judgement of log-odds that are half as likely as they should be, on purchases drawn from the true ones."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(-2, 1, (USERS, ITEMS))
+    truth = sp.csr_matrix(rng.random(true.shape) < expit(true)).astype(np.float32)
+    nothing = sp.csr_matrix(truth.shape, dtype=np.float32)
+    empty = np.zeros(0, np.int32)
+    catalogue = Catalogue(np.arange(USERS).astype(object), np.arange(ITEMS).astype(object), np.arange(ITEMS), {})
+    log = PurchaseLog(catalogue, empty, empty, empty, np.zeros(0), 0.0)
+    week = Week(datetime(2024, 1, 1), log, np.arange(USERS), truth, truth, nothing)
+    wanted = np.diff(truth.indptr).astype(np.int64)
+    rows = Rows(
+        week.cutoff,
+        week.users,
+        np.tile(np.arange(ITEMS, dtype=np.int32), (USERS, 1)),
+        truth.toarray() > 0,
+        np.zeros(truth.shape, np.bool_),
+        wanted,
+        wanted,
+        np.zeros((USERS * ITEMS, 0), np.float32),
+        np.zeros((USERS * ITEMS, 0), np.int64),
+    )
+    return judgement(true.ravel() - np.log(2), rows, week, is_log_odds, shift)
+
+
+def test_a_shift_to_the_level_mends_probabilities_and_leaves_the_order() -> None:
+    found, unmoved = judged(np.log(2)), judged(0.0)
+    assert found["calibration_over_base"] == pytest.approx(unmoved["calibration_over_base_shifted"])
+    assert found["calibration_over_base"] > 0.3
+    assert found["calibration_over_base_shifted"] < 0.1
+    assert found["log_loss_shifted"] < found["log_loss"]
+    for name in ("ndcg@10", "recall@20", "roc_auc", "pr_auc"):
+        assert found[name] == unmoved[name]
+    assert found["ndcg@10"] > judgement_of_chance()
+
+
+def judgement_of_chance() -> float:
+    """The share of items that are bought: NDCG@10 of a random order lies about there."""
+    return float(expit(np.random.default_rng(0).normal(-2, 1, (USERS, ITEMS))).mean())
+
+
+def test_scores_that_order_only_have_no_calibration() -> None:
+    assert set(judged(0.0, is_log_odds=False)) == {"ndcg@10", "recall@20", "explore_recall@20"}
+    assert "log_loss" in judged(None)
+    assert "log_loss_shifted" not in judged(None)
+
+
+def test_settings_and_rankers_that_are_tried_have_distinct_names_and_members_come_before() -> None:
+    for contender in BASELINES:
+        assert len(set(map(str, contender.settings))) == len(contender.settings)
+    names = [ranker.name for ranker in TRIED]
+    assert len(set(names)) == len(names)
+    for n, ranker in enumerate(TRIED):
+        assert set(ranker.members) <= set(names[:n])

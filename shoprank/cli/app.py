@@ -28,5 +28,6 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     ranking,
     recommending,
     serving,
+    study,
     training,
 )

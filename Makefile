@@ -80,6 +80,16 @@ evaluate-movielens evaluate-clickstream: evaluate-%:
 	$(RUN) evaluate-ranking --data $(DATA)/$* --out benchmarks/results/ranking-$* $(PROTOCOL)
 	$(RUN) ranking-page --short --results benchmarks/results/ranking-$* --page docs/ranking-$*.md
 
+.PHONY: study-movielens study-clickstream
+study-movielens: install ## Blend and ranker beside baselines tuned for MovieLens-100k
+study-clickstream: install ## Blend and ranker beside baselines tuned for a seeded clickstream
+study-movielens study-clickstream: study-%:
+	$(RUN) ingest --source $* --data $(DATA)/$*
+	$(RUN) features --data $(DATA)/$* --train-weeks 40
+	$(RUN) apply --data $(DATA)/$* --model-repository $(MODELS)
+	$(RUN) evaluate-study --study $* --data $(DATA)/$* --out benchmarks/results/study-$*
+	$(RUN) study-page --study $*
+
 .PHONY: materialize
 materialize: install ## Load the newest features into the online store
 	$(RUN) materialize --data $(DATA)

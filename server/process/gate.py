@@ -128,7 +128,7 @@ class Gate:
 
     def _room(self) -> int:
         """Calls that may still come in."""
-        waiting = len(self._answering) + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
+        waiting = self._busy + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
         return (self._bounds.queue if self._crowd.lasts(waiting) else self._bounds.burst) - waiting
 
     def _receive(self, method: _Method, event: Any) -> None:

@@ -65,6 +65,10 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 	$(RUN) evaluate-ranking --data $(DATA) --out benchmarks/results/ranking
 	$(RUN) ranking-page
 
+.PHONY: validate-rankers
+validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
+	$(RUN) validate-rankers --data $(DATA)
+
 # MovieLens has few people in any one week, and nobody rates a film twice.
 evaluate-movielens: PROTOCOL := --test-weeks 8 --validation-weeks 3 --train-weeks 8 --parts 1 --tuned-on 1 --no-repeats
 evaluate-clickstream: PROTOCOL := --test-weeks 3 --parts 1 --tuned-on 1

@@ -71,8 +71,7 @@ def evaluate(
         "classification": {
             c.name: metrics.evaluate(label, scores[c.name], None, seed) for c in contenders if c.is_log_odds
         },
-        "ranking": _rank(paths, contenders, scores),
-        "segments": _segments(paths, scores[contenders[0].name]),
+        **_ranked(paths, contenders, scores),
         "reference": {
             "personal top frequency, NDCG@10, measured before this project": 0.2755,
             "balanced accuracy reported by the article that inspired the model": 0.85,
@@ -140,21 +139,17 @@ def _score(test: Split, contenders: list[Contender]) -> tuple[npt.NDArray[np.flo
     return np.concatenate(labels), {name: np.concatenate(p) for name, p in parts.items()}
 
 
-def _rank(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any]) -> dict[str, Any]:
-    wanted = truth(paths, Schedule.read(paths).test, HORIZON)
-    slates = _slates(paths)
-    return {c.name: ranking_metrics(slates.top(scores[c.name], max(KS)), wanted, KS) for c in contenders}
-
-
-def _segments(paths: DataPaths, scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _ranked(paths: DataPaths, contenders: list[Contender], scores: dict[str, Any]) -> dict[str, Any]:
+    """Metrics of every contender's slates, and of the first's by segment."""
     cutoff = Schedule.read(paths).test
-    top = _slates(paths).top(scores, max(KS))
-    return measured_by_segment(top, truth(paths, cutoff, HORIZON), segments_of(paths, cutoff))
-
-
-def _slates(paths: DataPaths) -> Slates:
+    wanted = truth(paths, cutoff, HORIZON)
     ids = ds.dataset(paths.dataset / "test", format="parquet").to_table(columns=["user_id", "item_id"])
-    return Slates(*(np.asarray(ids[name].to_pylist(), dtype=str) for name in ("user_id", "item_id")))
+    slates = Slates(*(np.asarray(ids[name].to_pylist(), dtype=str) for name in ("user_id", "item_id")))
+    tops = {c.name: slates.top(scores[c.name], max(KS)) for c in contenders}
+    return {
+        "ranking": {name: ranking_metrics(top, wanted, KS) for name, top in tops.items()},
+        "segments": measured_by_segment(tops[contenders[0].name], wanted, segments_of(paths, cutoff)),
+    }
 
 
 def _describe(paths: DataPaths, label: npt.NDArray[np.float32]) -> dict[str, Any]:

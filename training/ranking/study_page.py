@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from training.evaluate.page import placed, table
+from training.ranking.tables import interval, ordered
 
 METRICS = {"ndcg@10": "NDCG@10", "recall@20": "Recall@20"}
 
@@ -30,9 +31,9 @@ def protocol(result: dict[str, Any]) -> str:
 def contenders(result: dict[str, Any]) -> str:
     """Every contender's accuracy with its interval, the best NDCG@10 first."""
     rows = []
-    for name in _ordered(result):
+    for name in ordered(result):
         whole = result["contenders"][name]["whole"]
-        cells = [_interval(whole[metric]) for metric in METRICS]
+        cells = [interval(whole[metric]) for metric in METRICS]
         cells += [f"{whole['mrr@10']['mean']:.4f}", f"{whole['hit_rate@10']['mean']:.4f}"]
         rows.append([f"**{name}**" if name in result["comparisons"] else name, *cells])
     return table(["", *METRICS.values(), "MRR@10", "hit rate@10"], rows)
@@ -42,7 +43,7 @@ def differences(result: dict[str, Any]) -> str:
     """Ours less each other, with intervals, and what they say."""
     rows = []
     for ours, others in result["comparisons"].items():
-        for name in _ordered(result):
+        for name in ordered(result):
             if name in others:
                 rows.append([ours, name, *(_difference(others[name][metric]) for metric in METRICS)])
     return table(["", "less", *METRICS.values()], rows)
@@ -51,7 +52,7 @@ def differences(result: dict[str, Any]) -> str:
 def beyond(result: dict[str, Any]) -> str:
     """What the slates are made of, and the time it takes."""
     rows = []
-    for name in _ordered(result):
+    for name in ordered(result):
         found, seconds = result["contenders"][name]["beyond_accuracy"], result["contenders"][name]["seconds"]
         cells = [f"{found['coverage']:.1%}", f"{found['novelty']:.2f}", f"{found['diversity']:.3f}"]
         cells += [f"{found['popularity_bias']:.2f}", f"{found['repeat_share']:.0%}", f"{seconds['fit']:.1f}"]
@@ -80,15 +81,6 @@ def _setting(chosen: str) -> str:
     """A setting as the page shows it: a blend by its name."""
     blend = re.match(r"Fused\(name='([^']*)'", chosen)
     return blend[1] if blend else chosen
-
-
-def _ordered(result: dict[str, Any]) -> list[str]:
-    return sorted(result["contenders"], key=lambda name: -result["contenders"][name]["whole"]["ndcg@10"]["mean"])
-
-
-def _interval(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['mean']:.4f} ({low:.4f}–{high:.4f})"
 
 
 def _difference(found: dict[str, Any]) -> str:

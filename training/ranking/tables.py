@@ -12,10 +12,10 @@ from training.ranking.names import LAMBDARANK, LIGHTGBM, MLPS, PERSONAL, POPULAR
 def contenders(result: dict[str, Any]) -> str:
     """Every contender's accuracy with its interval, the best NDCG@10 first."""
     rows = []
-    for name in _ordered(result):
+    for name in ordered(result):
         whole, explore = result["contenders"][name]["whole"], result["contenders"][name]["explore"]
-        cells = [_interval(whole["ndcg@10"]), _interval(whole["recall@20"]), f"{whole['mrr@10']['mean']:.4f}"]
-        cells += [f"{whole['hit_rate@10']['mean']:.4f}", _interval(explore["recall@20"])]
+        cells = [interval(whole["ndcg@10"]), interval(whole["recall@20"]), f"{whole['mrr@10']['mean']:.4f}"]
+        cells += [f"{whole['hit_rate@10']['mean']:.4f}", interval(explore["recall@20"])]
         rows.append([f"**{name}**" if name == result["champion"] else name, *cells])
     return table(["", "NDCG@10", "Recall@20", "MRR@10", "hit rate@10", "Recall@20 of new products"], rows)
 
@@ -23,7 +23,7 @@ def contenders(result: dict[str, Any]) -> str:
 def differences(result: dict[str, Any]) -> str:
     """The champion less each other, with intervals."""
     rows = []
-    for name in _ordered(result):
+    for name in ordered(result):
         if name == result["champion"]:
             continue
         found = result["comparisons"][name]
@@ -39,7 +39,7 @@ def weeks(result: dict[str, Any]) -> str:
             name,
             *(f"{result['contenders'][name]['by_week'][c][m]:.4f}" for m in ("ndcg@10", "recall@20") for c in cutoffs),
         ]
-        for name in _ordered(result)
+        for name in ordered(result)
     ]
     return table(["", *(f"{m}, {c}" for m in ("NDCG@10", "Recall@20") for c in cutoffs)], rows)
 
@@ -47,7 +47,7 @@ def weeks(result: dict[str, Any]) -> str:
 def beyond(result: dict[str, Any]) -> str:
     """What the slates are made of, and the time it takes."""
     rows = []
-    for name in _ordered(result):
+    for name in ordered(result):
         found, seconds = result["contenders"][name]["beyond_accuracy"], result["contenders"][name]["seconds"]
         cells = [f"{found['coverage']:.1%}", f"{found['novelty']:.2f}", f"{found['diversity']:.3f}"]
         cells += [f"{found['popularity_bias']:.2f}", f"{found['repeat_share']:.0%}", f"{found['explore_share']:.0%}"]
@@ -153,11 +153,13 @@ def written(page: str, result: dict[str, Any], tables: Sequence[Callable[[dict[s
     return placed(page, {make.__name__: make(result) for make in tables})
 
 
-def _ordered(result: dict[str, Any]) -> list[str]:
+def ordered(result: dict[str, Any]) -> list[str]:
+    """Names of the contenders, the highest NDCG@10 first."""
     return sorted(result["contenders"], key=lambda name: -result["contenders"][name]["whole"]["ndcg@10"]["mean"])
 
 
-def _interval(found: dict[str, Any]) -> str:
+def interval(found: dict[str, Any]) -> str:
+    """A mean with its interval."""
     low, high = found["interval"]
     return f"{found['mean']:.4f} ({low:.4f}–{high:.4f})"
 

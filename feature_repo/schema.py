@@ -68,6 +68,16 @@ USER_KEYS = (
     Feature("user_household_key", "household composition"),
     Feature("user_children_key", "children in the household"),
 )
+USER_TRAITS = (
+    "age",
+    "income",
+    "home_ownership",
+    "marital_status",
+    "household_size",
+    "household_composition",
+    "children",
+)
+"""What the values behind USER_KEYS are called, in that order, in the table of users and in requests."""
 
 ITEM_NUMBERS = (
     Feature("item_purchases", "order lines so far"),

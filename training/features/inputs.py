@@ -9,7 +9,7 @@ import ibis
 import pyarrow as pa
 from ibis.expr.types import BooleanColumn, FloatingColumn, FloatingScalar, IntegerColumn, Table
 
-from feature_repo.schema import ITEM_KEYS, USER_KEYS, key_of
+from feature_repo.schema import ITEM_KEYS, USER_KEYS, USER_TRAITS, key_of
 
 INTEREST = ("view", "search", "click", "cart")
 VIEWS = ("view", "search", "click")
@@ -22,17 +22,8 @@ ITEM_ATTRIBUTES = {
     "item_brand_key": "brand",
     "item_manufacturer_key": "manufacturer",
 }
-USER_ATTRIBUTES = {
-    "user_age_key": "age",
-    "user_income_key": "income",
-    "user_home_key": "home_ownership",
-    "user_marital_key": "marital_status",
-    "user_household_size_key": "household_size",
-    "user_household_key": "household_composition",
-    "user_children_key": "children",
-}
+USER_ATTRIBUTES = dict(zip((f.name for f in USER_KEYS), USER_TRAITS, strict=True))
 assert list(ITEM_ATTRIBUTES) == [f.name for f in ITEM_KEYS[1:]]
-assert list(USER_ATTRIBUTES) == [f.name for f in USER_KEYS]
 
 
 def keyed(table: pa.Table, id_columns: list[str], attributes: dict[str, str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import grpc
@@ -27,10 +27,14 @@ class Recommending:
         rules: slates.SlateRules = slates.NO_RULES,
         time: datetime | None = None,
         channel: str = "",
+        traits: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> slates.Slate:
-        """A slate for a user, of 20 items of 500 candidates where not said, under the rules."""
-        request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel)
+        """A slate for a user, of 20 items of 500 candidates where not said, under the rules.
+
+        traits: what is known of a user whom the store does not know, such as {"age": "35-44"}.
+        """
+        request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel, traits)
         limit = self._timeout if timeout is None else timeout
         try:
             return slates.slate(next(self._recommendations).RecommendItems(request, timeout=limit))
@@ -69,10 +73,11 @@ class AsyncRecommending:
         rules: slates.SlateRules = slates.NO_RULES,
         time: datetime | None = None,
         channel: str = "",
+        traits: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> slates.Slate:
         """As `Client.recommend`."""
-        request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel)
+        request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel, traits)
         limit = self._timeout if timeout is None else timeout
         try:
             return slates.slate(await next(self._recommendations).RecommendItems(request, timeout=limit))

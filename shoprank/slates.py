@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -113,7 +113,13 @@ NO_RULES = SlateRules()
 
 
 def recommend_request(
-    user_id: str, top_k: int | None, candidates: int | None, rules: SlateRules, time: datetime | None, channel: str
+    user_id: str,
+    top_k: int | None,
+    candidates: int | None,
+    rules: SlateRules,
+    time: datetime | None,
+    channel: str,
+    traits: Mapping[str, str] | None = None,
 ) -> pb.RecommendItemsRequest:
     """The request of RecommendItems. Raises InvalidRequest for what cannot be put into one."""
     if rules.seed is not None and rules.temperature is None:
@@ -133,6 +139,7 @@ def recommend_request(
         top_k=top_k,
         candidates=candidates,
         context=context_of(time, channel),
+        user_traits=traits or None,
         **parts,
     )
 

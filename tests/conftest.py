@@ -60,11 +60,13 @@ def trained(dataset: Shop) -> Shop:
     from training.export import Identity, export_bundle
     from training.retrieval.log import read_log
     from training.retrieval.served import fit_sources, write_served
+    from training.retrieval.traits import read_traits
     from training.shards import RANKING, Split
 
     def retrieval(path: Path) -> None:
         log = read_log(dataset.paths).before(dataset.schedule.test)
-        write_served(path, fit_sources(log), log)
+        traits = read_traits(dataset.paths, log.catalogue.user_ids.tolist())
+        write_served(path, fit_sources(log, traits), log)
 
     made = fit.train(dataset.paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
     test = Split(dataset.paths.dataset / "test", RANKING)

@@ -16,6 +16,7 @@ from server.retrieval.history import History
 from server.retrieval.kernels import contributors, fuse, gather, rates_of
 from server.retrieval.keys import I32, KeyIndex
 from server.retrieval.sources import Source, Sources
+from server.retrieval.traits import by_traits
 from server.scoring import best
 
 OFFSET = 60.0
@@ -142,7 +143,7 @@ class Retriever:
             nearest = history.segment(source, self._levels[source.name])
             members: I32 = source.arrays["items"][nearest] if nearest >= 0 else np.zeros(0, np.int32)
             return _kept(members, passing)
-        items, scores = self._scored(source, history, slots)
+        items, scores = by_traits(source, history) if source.form == "traits" else self._scored(source, history, slots)
         if passing is not None:
             kept = passing[items]
             items, scores = items[kept], scores[kept]

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.schema import USER_TRAITS
 from feature_repo.transforms import F32, I64
 from shoprank.errors import BundleError
 
 I32 = npt.NDArray[np.int32]
-Form = Literal["rates", "history", "neighbours", "levels", "segments", "everybody"]
+Form = Literal["rates", "history", "neighbours", "levels", "segments", "traits", "everybody"]
 LAYOUT = 1
 MOST = 32
 """Sources at most: a candidate names its own by bits."""
@@ -26,6 +27,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "neighbours": ("data", "indices", "indptr"),
     "levels": ("data", "indices", "indptr", "keys"),
     "segments": ("items", "centres", "keys"),
+    "traits": ("items", "base", "lifts", "traits", "keys"),
     "everybody": ("items",),
 }
 """The arrays of a source of each form."""
@@ -118,12 +120,17 @@ class Sources:
                 segments, levels = len(source.arrays["items"]), len(source.arrays["keys"])
                 if source.arrays["centres"].shape != (segments, levels):
                     raise ValueError(f"{source.name}: centres of shape {source.arrays['centres'].shape}")
+            if source.form == "traits":
+                _check_traits(source)
 
 
 def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Source:
     name, form = str(facts["name"]), facts["form"]
     parts = PARTS[form]
     own = {part: np.ascontiguousarray(arrays[f"{name}/{part}"]) for part in parts}
+    if form == "traits":
+        own |= {"base": own["base"].astype(np.float32), "lifts": own["lifts"].astype(np.float32)}
+        own["items"] = own["items"].astype(np.int32)
     if form == "segments":
         own["squares"] = np.square(own["centres"]).sum(axis=1)
     return Source(
@@ -146,6 +153,17 @@ def _matrix(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Matrix:
         indptr=arrays[f"{name}/indptr"].astype(np.int32),
         columns=int(indices.max(initial=-1)) + 1,
     )
+
+
+def _check_traits(source: Source) -> None:
+    parts = source.arrays
+    items, base, lifts, traits, keys = (parts[part] for part in PARTS["traits"])
+    if base.shape != items.shape or lifts.shape != (len(keys), len(items)) or traits.shape != keys.shape:
+        raise ValueError(f"{source.name}: lifts of shape {lifts.shape} for {len(keys)} values and {len(items)} items")
+    if not (np.isfinite(base).all() and np.isfinite(lifts).all() and _within(items, 0, None)):
+        raise ValueError(f"{source.name}: values that are missing or not finite")
+    if not _within(traits, 0, len(USER_TRAITS)):
+        raise ValueError(f"{source.name}: traits beyond the {len(USER_TRAITS)} there are")
 
 
 def _check_matrix(name: str, matrix: Matrix, rows: int, columns: int | None) -> None:

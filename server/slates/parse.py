@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from feature_repo.schema import USER_TRAITS
 from feature_repo.transforms import I64
-from server.parse import Violations
+from server.parse import Violations, shown
+from server.retrieval.traits import keys_of
 from server.slates.draw import Rules
 from server.slates.filters import GROUPS, Filter, Known, filter_of
 from shoprank.v1 import recommendation_pb2 as pb
 
 MAX_TOP_K, TOP_K = 500, 20
 CANDIDATES = 500
+MAX_TRAIT_BYTES = 64
 MAX_SIMILAR, SIMILAR = 100, 10
 LIKENESS = {
     pb.LIKENESS_UNSPECIFIED: ("BOUGHT_TOGETHER", "ALSO_BOUGHT", "SIMILAR"),
@@ -28,10 +31,12 @@ LIKENESS = {
 
 @dataclass(frozen=True, slots=True)
 class RecommendQuery:
-    """For whom, how many of how many candidates, and by which rules. time: seconds since 1970 UTC, None for the
+    """For whom, how many of how many candidates, and by which rules. traits: keys of what is told of the user, see
+    `server.retrieval.traits.keys_of`; None for nothing. time: seconds since 1970 UTC, None for the
     server's clock. seed: of the draw; 0 without exploration."""
 
     user_id: str
+    traits: I64 | None
     top_k: int
     candidates: int
     filter: Filter | None
@@ -67,8 +72,9 @@ def recommend_query(request: pb.RecommendItemsRequest, max_candidates: int, know
     if rules.temperature is not None:
         seed = request.exploration.seed if request.exploration.HasField("seed") else secrets.randbits(64)
     time = bad.time(request.context)
+    traits = _traits(request, bad)
     bad.refuse()
-    return RecommendQuery(request.user_id, top_k, candidates, passing, rules, seed, time)
+    return RecommendQuery(request.user_id, traits, top_k, candidates, passing, rules, seed, time)
 
 
 def similar_query(request: pb.SimilarItemsRequest) -> SimilarQuery:
@@ -82,6 +88,17 @@ def similar_query(request: pb.SimilarItemsRequest) -> SimilarQuery:
         bad.add("likeness", f"is none of 0 to {max(LIKENESS)}: {request.likeness}")
     bad.refuse()
     return SimilarQuery(request.item_id, top_k, LIKENESS[request.likeness])
+
+
+def _traits(request: pb.RecommendItemsRequest, bad: Violations) -> I64 | None:
+    if not request.user_traits:
+        return None
+    for name, value in sorted(request.user_traits.items()):
+        if name not in USER_TRAITS:
+            bad.add(f"user_traits[{shown(name)}]", f"is none of {', '.join(USER_TRAITS)}")
+        elif not 1 <= len(value.encode()) <= MAX_TRAIT_BYTES:
+            bad.add(f"user_traits[{name}]", f"has {len(value.encode())} bytes, not 1 to {MAX_TRAIT_BYTES}")
+    return keys_of(request.user_traits)
 
 
 def _relevance(request: pb.RecommendItemsRequest, bad: Violations) -> float:

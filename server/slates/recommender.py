@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,6 +15,7 @@ from server.models.model import F32, Model
 from server.ranker import Ranker, Status
 from server.retrieval.history import History
 from server.retrieval.retriever import Candidates, Mask, Retriever
+from server.retrieval.traits import told
 from server.slates.draw import Slate, draw
 from server.slates.filters import COLUMNS, Traits
 from server.slates.parse import RecommendQuery, SimilarQuery
@@ -71,6 +72,8 @@ class Recommender:
         model = ranker.model_of(query.user_id)
         retriever = _retriever(model)
         user, version, time = ranker.user(query.user_id, query.time)
+        if query.traits is not None:
+            user = replace(user, row=told(user.row, query.traits))
         call.mark("features")
         history = retriever.history(user.row, time)
         mask = self._passing(query, retriever, history, version)

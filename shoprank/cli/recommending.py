@@ -22,6 +22,7 @@ from shoprank.cli.serving import (
     print_with_status,
 )
 from shoprank.client import DEFAULT_ADDRESS, Client
+from shoprank.errors import UserError
 from shoprank.requests import ItemFilter
 from shoprank.results import Item
 from shoprank.slates import Likeness, SimilarItem, Slate, SlateRules
@@ -57,6 +58,9 @@ def recommend(
     per_category: Annotated[int | None, typer.Option(help="Items of one category at most.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Draw at random; the smaller, the nearer to best.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw.")] = None,
+    trait: Annotated[
+        list[str] | None, typer.Option(help="What is known of an unknown user, age=35-44; may be repeated.")
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     time: Time = None,
     timeout: Timeout = 10.0,
@@ -83,10 +87,11 @@ def recommend(
         temperature=temperature,
         seed=seed,
     )
+    told = dict(trait_of(one) for one in trait or ())
     with Client(
         address, timeout, root_certificate=root_certificate, certificate=certificate, key=key, token=token
     ) as client:
-        slate = client.recommend(user, top_k=top_k, candidates=candidates, rules=rules, time=time)
+        slate = client.recommend(user, top_k=top_k, candidates=candidates, rules=rules, time=time, traits=told)
         names = client.items([item.item_id for item in slate]) if len(slate) else {}
         print_slate(user, slate, names)
 
@@ -110,6 +115,14 @@ def similar(
         found = client.similar(item, top_k=top_k, likeness=Likeness[likeness.name.upper()])
         names = client.items([item, *(one.item_id for one in found)])
         print_similar(item, found, names)
+
+
+def trait_of(text: str) -> tuple[str, str]:
+    """Name and value of a trait written NAME=VALUE. Raises UserError where it is not."""
+    name, told, value = text.partition("=")
+    if not told:
+        raise UserError(f"--trait {text}: is not NAME=VALUE")
+    return name, value
 
 
 def print_slate(user: str, slate: Slate, items: dict[str, Item]) -> None:

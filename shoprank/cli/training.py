@@ -99,6 +99,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     from training.fit import train as fit_and_evaluate
     from training.retrieval.log import read_log
     from training.retrieval.served import fit_sources, write_served
+    from training.retrieval.traits import read_traits
     from training.schedule import Schedule
     from training.shards import RANKING, Split
 
@@ -111,7 +112,8 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
 
         def retrieval(path: Path) -> None:
             log = read_log(paths).before(Schedule.read(paths).serving)
-            write_served(path, fit_sources(log, tell), log)
+            traits = read_traits(paths, log.catalogue.user_ids.tolist())
+            write_served(path, fit_sources(log, traits, tell), log)
 
         bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
     _print_metrics({"MLP": trained.metrics})

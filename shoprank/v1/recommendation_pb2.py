@@ -26,17 +26,19 @@ from shoprank.v1 import filter_pb2 as shoprank_dot_v1_dot_filter__pb2
 from shoprank.v1 import ranking_pb2 as shoprank_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoprank/v1/recommendation.proto\x12\x0bshoprank.v1\x1a\x18shoprank/v1/filter.proto\x1a\x19shoprank/v1/ranking.proto\"\x1b\n\tDiversity\x12\x0e\n\x06lambda\x18\x01 \x01(\x02\">\n\x0b\x45xploration\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xbc\x01\n\x06Limits\x12\x1b\n\x0eper_department\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cper_category\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fper_subcategory\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tper_brand\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\x11\n\x0f_per_departmentB\x0f\n\r_per_categoryB\x12\n\x10_per_subcategoryB\x0c\n\n_per_brand\"`\n\x06Reason\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.shoprank.v1.ReasonKind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x10\n\x08gap_days\x18\x04 \x01(\x02\"\x1e\n\x0bItemSources\x12\x0f\n\x07sources\x18\x01 \x03(\t\"\xc4\x02\n\x15RecommendItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\ncandidates\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.shoprank.v1.ItemFilter\x12)\n\tdiversity\x18\x05 \x01(\x0b\x32\x16.shoprank.v1.Diversity\x12#\n\x06limits\x18\x06 \x01(\x0b\x32\x13.shoprank.v1.Limits\x12-\n\x0b\x65xploration\x18\x07 \x01(\x0b\x32\x18.shoprank.v1.Exploration\x12,\n\x07\x63ontext\x18\x08 \x01(\x0b\x32\x1b.shoprank.v1.RequestContextB\x08\n\x06_top_kB\r\n\x0b_candidates\"\xe3\x02\n\x16RecommendItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x1e\n\x16purchase_probabilities\x18\x02 \x03(\x02\x12\x0e\n\x06logits\x18\x03 \x03(\x02\x12\x14\n\x0cpropensities\x18\x04 \x03(\x02\x12\x16\n\x0elog_propensity\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12.\n\x0citem_sources\x18\x07 \x03(\x0b\x32\x18.shoprank.v1.ItemSources\x12$\n\x07reasons\x18\x08 \x03(\x0b\x32\x13.shoprank.v1.Reason\x12\x17\n\x0f\x63\x61ndidate_count\x18\t \x01(\x05\x12\x32\n\x0e\x66\x65\x61ture_status\x18\n \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x0b \x01(\x0b\x32\x15.shoprank.v1.ServedBy\"m\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x08likeness\x18\x03 \x01(\x0e\x32\x15.shoprank.v1.LikenessB\x08\n\x06_top_k\"\x8e\x01\n\x14SimilarItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\x12.\n\x0citem_sources\x18\x03 \x03(\x0b\x32\x18.shoprank.v1.ItemSources\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x05*\xa3\x02\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREASON_KIND_BUYS_REGULARLY\x10\x01\x12\x1d\n\x19REASON_KIND_BOUGHT_BEFORE\x10\x02\x12\x1f\n\x1bREASON_KIND_BOUGHT_TOGETHER\x10\x03\x12\x1b\n\x17REASON_KIND_ALSO_BOUGHT\x10\x04\x12\x17\n\x13REASON_KIND_SIMILAR\x10\x05\x12\x18\n\x14REASON_KIND_CATEGORY\x10\x06\x12\x17\n\x13REASON_KIND_SEGMENT\x10\x07\x12\x17\n\x13REASON_KIND_POPULAR\x10\x08\x12\x16\n\x12REASON_KIND_VIEWED\x10\t*r\n\x08Likeness\x12\x18\n\x14LIKENESS_UNSPECIFIED\x10\x00\x12\x1c\n\x18LIKENESS_BOUGHT_TOGETHER\x10\x01\x12\x18\n\x14LIKENESS_ALSO_BOUGHT\x10\x02\x12\x14\n\x10LIKENESS_CONTENT\x10\x03\x32\xc7\x01\n\x15RecommendationService\x12Y\n\x0eRecommendItems\x12\".shoprank.v1.RecommendItemsRequest\x1a#.shoprank.v1.RecommendItemsResponse\x12S\n\x0cSimilarItems\x12 .shoprank.v1.SimilarItemsRequest\x1a!.shoprank.v1.SimilarItemsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shoprank/v1/recommendation.proto\x12\x0bshoprank.v1\x1a\x18shoprank/v1/filter.proto\x1a\x19shoprank/v1/ranking.proto\"\x1b\n\tDiversity\x12\x0e\n\x06lambda\x18\x01 \x01(\x02\">\n\x0b\x45xploration\x12\x13\n\x0btemperature\x18\x01 \x01(\x02\x12\x11\n\x04seed\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\xbc\x01\n\x06Limits\x12\x1b\n\x0eper_department\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cper_category\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fper_subcategory\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x16\n\tper_brand\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\x11\n\x0f_per_departmentB\x0f\n\r_per_categoryB\x12\n\x10_per_subcategoryB\x0c\n\n_per_brand\"`\n\x06Reason\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.shoprank.v1.ReasonKind\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x10\n\x08gap_days\x18\x04 \x01(\x02\"\x1e\n\x0bItemSources\x12\x0f\n\x07sources\x18\x01 \x03(\t\"\xc0\x03\n\x15RecommendItemsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\ncandidates\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\'\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x17.shoprank.v1.ItemFilter\x12)\n\tdiversity\x18\x05 \x01(\x0b\x32\x16.shoprank.v1.Diversity\x12#\n\x06limits\x18\x06 \x01(\x0b\x32\x13.shoprank.v1.Limits\x12-\n\x0b\x65xploration\x18\x07 \x01(\x0b\x32\x18.shoprank.v1.Exploration\x12,\n\x07\x63ontext\x18\x08 \x01(\x0b\x32\x1b.shoprank.v1.RequestContext\x12G\n\x0buser_traits\x18\t \x03(\x0b\x32\x32.shoprank.v1.RecommendItemsRequest.UserTraitsEntry\x1a\x31\n\x0fUserTraitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_top_kB\r\n\x0b_candidates\"\xe3\x02\n\x16RecommendItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x1e\n\x16purchase_probabilities\x18\x02 \x03(\x02\x12\x0e\n\x06logits\x18\x03 \x03(\x02\x12\x14\n\x0cpropensities\x18\x04 \x03(\x02\x12\x16\n\x0elog_propensity\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12.\n\x0citem_sources\x18\x07 \x03(\x0b\x32\x18.shoprank.v1.ItemSources\x12$\n\x07reasons\x18\x08 \x03(\x0b\x32\x13.shoprank.v1.Reason\x12\x17\n\x0f\x63\x61ndidate_count\x18\t \x01(\x05\x12\x32\n\x0e\x66\x65\x61ture_status\x18\n \x01(\x0b\x32\x1a.shoprank.v1.FeatureStatus\x12(\n\tserved_by\x18\x0b \x01(\x0b\x32\x15.shoprank.v1.ServedBy\"m\n\x13SimilarItemsRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\'\n\x08likeness\x18\x03 \x01(\x0e\x32\x15.shoprank.v1.LikenessB\x08\n\x06_top_k\"\x8e\x01\n\x14SimilarItemsResponse\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\x12.\n\x0citem_sources\x18\x03 \x03(\x0b\x32\x18.shoprank.v1.ItemSources\x12\r\n\x05model\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\x05*\xa3\x02\n\nReasonKind\x12\x1b\n\x17REASON_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aREASON_KIND_BUYS_REGULARLY\x10\x01\x12\x1d\n\x19REASON_KIND_BOUGHT_BEFORE\x10\x02\x12\x1f\n\x1bREASON_KIND_BOUGHT_TOGETHER\x10\x03\x12\x1b\n\x17REASON_KIND_ALSO_BOUGHT\x10\x04\x12\x17\n\x13REASON_KIND_SIMILAR\x10\x05\x12\x18\n\x14REASON_KIND_CATEGORY\x10\x06\x12\x17\n\x13REASON_KIND_SEGMENT\x10\x07\x12\x17\n\x13REASON_KIND_POPULAR\x10\x08\x12\x16\n\x12REASON_KIND_VIEWED\x10\t*r\n\x08Likeness\x12\x18\n\x14LIKENESS_UNSPECIFIED\x10\x00\x12\x1c\n\x18LIKENESS_BOUGHT_TOGETHER\x10\x01\x12\x18\n\x14LIKENESS_ALSO_BOUGHT\x10\x02\x12\x14\n\x10LIKENESS_CONTENT\x10\x03\x32\xc7\x01\n\x15RecommendationService\x12Y\n\x0eRecommendItems\x12\".shoprank.v1.RecommendItemsRequest\x1a#.shoprank.v1.RecommendItemsResponse\x12S\n\x0cSimilarItems\x12 .shoprank.v1.SimilarItemsRequest\x1a!.shoprank.v1.SimilarItemsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoprank.v1.recommendation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REASONKIND']._serialized_start=1458
-  _globals['_REASONKIND']._serialized_end=1749
-  _globals['_LIKENESS']._serialized_start=1751
-  _globals['_LIKENESS']._serialized_end=1865
+  _globals['_RECOMMENDITEMSREQUEST_USERTRAITSENTRY']._loaded_options = None
+  _globals['_RECOMMENDITEMSREQUEST_USERTRAITSENTRY']._serialized_options = b'8\001'
+  _globals['_REASONKIND']._serialized_start=1582
+  _globals['_REASONKIND']._serialized_end=1873
+  _globals['_LIKENESS']._serialized_start=1875
+  _globals['_LIKENESS']._serialized_end=1989
   _globals['_DIVERSITY']._serialized_start=102
   _globals['_DIVERSITY']._serialized_end=129
   _globals['_EXPLORATION']._serialized_start=131
@@ -48,13 +50,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ITEMSOURCES']._serialized_start=484
   _globals['_ITEMSOURCES']._serialized_end=514
   _globals['_RECOMMENDITEMSREQUEST']._serialized_start=517
-  _globals['_RECOMMENDITEMSREQUEST']._serialized_end=841
-  _globals['_RECOMMENDITEMSRESPONSE']._serialized_start=844
-  _globals['_RECOMMENDITEMSRESPONSE']._serialized_end=1199
-  _globals['_SIMILARITEMSREQUEST']._serialized_start=1201
-  _globals['_SIMILARITEMSREQUEST']._serialized_end=1310
-  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1313
-  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1455
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1868
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2067
+  _globals['_RECOMMENDITEMSREQUEST']._serialized_end=965
+  _globals['_RECOMMENDITEMSREQUEST_USERTRAITSENTRY']._serialized_start=891
+  _globals['_RECOMMENDITEMSREQUEST_USERTRAITSENTRY']._serialized_end=940
+  _globals['_RECOMMENDITEMSRESPONSE']._serialized_start=968
+  _globals['_RECOMMENDITEMSRESPONSE']._serialized_end=1323
+  _globals['_SIMILARITEMSREQUEST']._serialized_start=1325
+  _globals['_SIMILARITEMSREQUEST']._serialized_end=1434
+  _globals['_SIMILARITEMSRESPONSE']._serialized_start=1437
+  _globals['_SIMILARITEMSRESPONSE']._serialized_end=1579
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1992
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=2191
 # @@protoc_insertion_point(module_scope)

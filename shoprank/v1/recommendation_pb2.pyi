@@ -269,6 +269,26 @@ class RecommendItemsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UserTraitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
@@ -277,8 +297,11 @@ class RecommendItemsRequest(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    USER_TRAITS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user, 1 to 256 bytes. One that the feature store does not know is recommended what sells best."""
+    """The user, 1 to 256 bytes. One of whom the feature store knows no purchase and no view is recommended what sells to
+    those with its traits, as the store has them or user_traits tells; what sells best where nothing is told.
+    """
     top_k: _builtins.int
     """Number of places, 1 to 500 and no more than candidates; 20 where it is unset."""
     candidates: _builtins.int
@@ -303,6 +326,14 @@ class RecommendItemsRequest(_message.Message):
     def context(self) -> _ranking_pb2.RequestContext:
         """Circumstances; optional."""
 
+    @_builtins.property
+    def user_traits(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller knows of the user, where the feature store does not: age, income, home_ownership, marital_status,
+        household_size, household_composition or children, with the value as the shop's table of users writes it, 1 to 64
+        bytes. A trait that the store has stays as it is there; a value that training never saw tells nothing. The model is
+        given them as features, too.
+        """
+
     def __init__(
         self,
         *,
@@ -314,10 +345,11 @@ class RecommendItemsRequest(_message.Message):
         limits: Global___Limits | None = ...,
         exploration: Global___Exploration | None = ...,
         context: _ranking_pb2.RequestContext | None = ...,
+        user_traits: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_top_k", b"_top_k", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "limits", b"limits", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_top_k", b"_top_k", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "limits", b"limits", "top_k", b"top_k", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidates", b"_candidates", "_top_k", b"_top_k", "candidates", b"candidates", "context", b"context", "diversity", b"diversity", "exploration", b"exploration", "filter", b"filter", "limits", b"limits", "top_k", b"top_k", "user_id", b"user_id", "user_traits", b"user_traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidates: _TypeAlias = _typing.Literal["candidates"]  # noqa: Y015
     _WhichOneofArgType__candidates: _TypeAlias = _typing.Literal["_candidates", b"_candidates"]  # noqa: Y015

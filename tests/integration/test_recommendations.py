@@ -108,6 +108,58 @@ def test_an_unknown_user_is_recommended_what_sells_best(client: Client) -> None:
     assert len(slate) == 30
 
 
+def test_what_is_told_of_an_unknown_user_counts(client: Client) -> None:
+    slate = client.recommend("never seen", candidates=30, top_k=30, traits={"age": "25-34", "income": "1"})
+    assert slate.feature_status.user.value == "missing"
+    assert {one.sources for one in slate} <= {("traits", "popularity"), ("popularity", "traits"), ("traits",)}
+    assert ReasonKind.SEGMENT in {one.reason.kind for one in slate}
+    plain = client.recommend("never seen", candidates=30, top_k=30)
+    assert [one.logit for one in slate] != [one.logit for one in plain]  # the model is told, too
+    unheard = client.recommend("never seen", candidates=30, top_k=30, traits={"age": "999"})
+    assert {one.sources for one in unheard} == {("popularity",)}
+
+
+def test_what_is_told_of_a_user_with_a_history_changes_no_candidate(client: Client) -> None:
+    told = client.recommend(USER, candidates=60, top_k=60, traits={"children": "3"})
+    assert set(ids(told)) == set(ids(client.recommend(USER, candidates=60, top_k=60)))
+
+
+def test_traits_that_are_none_are_refused_by_name(client: Client) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        client.recommend("never seen", traits={"shoe size": "42", "age": "", "income": "x" * 65, "children": "2"})
+    assert [violation.field for violation in refused.value.violations] == [
+        "user_traits[age]",
+        "user_traits[income]",
+        "user_traits['shoe size']",
+    ]
+
+
+def test_a_user_of_whom_the_store_has_but_traits_is_recommended_by_them(bare: DataPaths, trained: Shop) -> None:
+    """As pushed when it registers: a row with keys and an empty history."""
+    apply(bare, trained.models)
+    cutoff = trained.schedule.test
+    list(materialize(bare, cutoff))
+    store = applied_store(bare)
+    for view in ("user_features", "user_history"):
+        row = pd.read_parquet(snapshot_path(bare, view, cutoff)).query("user_id == 'u3'")
+        empty = {
+            name: [row[name].iloc[0][:0]] if isinstance(row[name].iloc[0], np.ndarray) else 0
+            for name in row.columns
+            if name not in ("user_id", "event_timestamp", "user_age_key", "user_income_key", "user_as_of")
+        }
+        row = row.assign(user_id="registered", event_timestamp=pd.Timestamp(cutoff, tz="UTC"), **empty)
+        store.push(f"{view}_push", row, to=PushMode.ONLINE)
+    running = start(settings(bare.root, trained.models, clock="snapshot"))
+    try:
+        with Client(running.address, timeout=10) as client:
+            slate = client.recommend("registered", candidates=30, top_k=30)
+    finally:
+        running.stop()
+    assert slate.feature_status.user.value == "found"
+    assert {"traits", "popularity"} >= {source for one in slate for source in one.sources}
+    assert ReasonKind.SEGMENT in {one.reason.kind for one in slate}
+
+
 def test_what_is_pushed_counts_in_the_next_slate(bare: DataPaths, trained: Shop) -> None:
     """A user that the training never saw, and an item's price."""
     apply(bare, trained.models)

@@ -1,13 +1,15 @@
 """The sources a server retrieves with: fitted on a log, written as plain arrays into one file of the bundle.
 
 Every source works from what the online store knows of a user when it is asked (see `feature_repo.schema.AFFINITY`), so
-purchases since the training count, and the file names no user. A source has one of six forms:
+purchases since the training count, and the file names no user. A source has one of seven forms:
 
 - `rates`: the rate of buying again, by the cells of `training.retrieval.repeat`, of each item of the history
 - `history`: the items of the history by their weight
 - `neighbours`: items × items; the sum of the rows of the history's items, each times its weight
 - `levels`: subcategories × items; as `neighbours`, of the history's subcategories
 - `segments`: the list of the segment whose centre is nearest to the user's shares of subcategories
+- `traits`: for users without a history, `items` by the logarithm of their popularity, `base`, and what each value of a
+  trait adds to it, `lifts`: which of USER_TRAITS, `traits`, and the value's key, `keys`
 - `everybody`: one list
 
 `retrieval.npz` holds `sources`, JSON with each source's name, form, weight in the blend, what it weighs the history by
@@ -28,13 +30,14 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from feature_repo.schema import key_of
+from feature_repo.schema import USER_TRAITS, key_of
 from training.retrieval.content import CategoryPopularity, tokens
 from training.retrieval.factors import Ease
 from training.retrieval.log import Catalogue, PurchaseLog, Sparse
 from training.retrieval.neighbours import Association, ItemKnn
 from training.retrieval.popularity import SegmentPopularity
 from training.retrieval.repeat import COUNTS, RATIO, SINCE, STEADY, RepeatPurchase
+from training.retrieval.traits import TraitPopularity, Traits
 
 Arrays = dict[str, npt.NDArray[Any]]
 LAYOUT = 1
@@ -44,6 +47,8 @@ ROW = 50
 """Entries that are kept of a row of a matrix."""
 OF_CATEGORY = 25
 """Items of a subcategory that are kept."""
+OF_TRAIT = 2_000
+"""Items, those that sell best, that popularity by traits tells apart."""
 ALIKE = 16
 """Items like an item by their content that are kept."""
 ROWS = 1_024
@@ -138,6 +143,21 @@ def _segment(log: PurchaseLog) -> Source:
     return Source("segment", "segments", 0.5, "SEGMENT", arrays=arrays)
 
 
+def _traits(log: PurchaseLog, traits: Traits) -> Source:
+    """Popularity by what is told of a user."""
+    fitted = TraitPopularity(traits).fit(log)
+    sold = _sold(log)[:OF_TRAIT]
+    sold = sold[log.popularity(28)[sold] > 0]
+    arrays: Arrays = {
+        "items": sold,
+        "base": fitted.base[sold],
+        "lifts": fitted.lifts[:, sold].astype(np.float16),
+        "traits": np.array([USER_TRAITS.index(name) for name, _ in traits.groups], np.int32),
+        "keys": np.array([key_of(value) for _, value in traits.groups], np.int64),
+    }
+    return Source("traits", "traits", 2.5, "SEGMENT", arrays=arrays)
+
+
 def _sold(log: PurchaseLog) -> npt.NDArray[np.int32]:
     """All items, those first that sold most in 28 days, then those that sold most ever."""
     ever = np.bincount(log.items, minlength=log.catalogue.shape[1])
@@ -219,10 +239,16 @@ FITS: tuple[Callable[[PurchaseLog], Source], ...] = (
 """What fits each source."""
 
 
-def fit_sources(log: PurchaseLog, progress: Callable[[str, int, int], None] = lambda *step: None) -> list[Source]:
-    """Every source, fitted on the log; `progress` is told what is done, how many of how many."""
-    made: list[Source] = []
+def fit_sources(
+    log: PurchaseLog, traits: Traits, progress: Callable[[str, int, int], None] = lambda *step: None
+) -> list[Source]:
+    """Every source, fitted on the log; that by traits where any is told of anybody.
+
+    `progress` is told what is done, how many of how many.
+    """
+    made: list[Source] = [_traits(log, traits)] if traits.groups else []
+    total = len(made) + len(FITS)
     for fit in FITS:
         made.append(fit(log))
-        progress("sources", len(made), len(FITS))
+        progress("sources", len(made), total)
     return made

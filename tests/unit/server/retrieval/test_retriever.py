@@ -18,13 +18,16 @@ from feature_repo.transforms import UserRow, user_row
 from server.retrieval.kernels import contributors, fuse, gather
 from server.retrieval.keys import KeyIndex
 from server.retrieval.retriever import OFFSET, Retriever
-from server.retrieval.sources import Matrix
+from server.retrieval.sources import Matrix, Sources
+from server.retrieval.traits import by_traits, keys_of, told
+from shoprank.errors import BundleError
 from tests.world import ITEMS, USERS, events, write_world
 from training.retrieval.generator import top
 from training.retrieval.log import PurchaseLog, read_log
 from training.retrieval.neighbours import ItemKnn
 from training.retrieval.repeat import RepeatPurchase, pairs_of
 from training.retrieval.served import ROW, fit_sources, write_served
+from training.retrieval.traits import TraitPopularity, Traits
 
 CUTOFF = datetime(2024, 5, 6)
 TIME = int(CUTOFF.replace(tzinfo=UTC).timestamp())
@@ -37,9 +40,18 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> PurchaseLog:
 
 
 @pytest.fixture(scope="module")
-def retriever(log: PurchaseLog, tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+def traits(log: PurchaseLog) -> Traits:
+    """Every user is of one of three ages, and every second of one of two incomes."""
+    users = np.arange(len(log.catalogue.user_ids))
+    codes = np.stack([users % 3, np.where(users % 2 == 0, 3 + users // 2 % 2, -1)], axis=1)
+    values = (("age", "25-34"), ("age", "35-44"), ("age", "45-54"), ("income", "0"), ("income", "1"))
+    return Traits(("age", "income"), values, codes.astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def retriever(log: PurchaseLog, traits: Traits, tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     path = Path(tmp_path_factory.mktemp("bundle")) / "retrieval.npz"
-    write_served(path, fit_sources(log), log)
+    write_served(path, fit_sources(log, traits), log)
     return Retriever.read(path)
 
 
@@ -220,3 +232,55 @@ def test_lists_are_fused_by_reciprocal_rank(lists: list[list[int]]) -> None:
         assert total == pytest.approx(sum(weights[g] / (OFFSET + rank) for g, rank in ranks.items()), rel=1e-5)
         assert bit == sum(1 << g for g in ranks)
         assert ranks[source] == min(ranks.values())
+
+
+@pytest.mark.parametrize(("user", "values"), [(0, {"age": "25-34", "income": "0"}), (1, {"age": "35-44"})])
+def test_a_user_without_history_is_proposed_what_sells_to_those_of_its_traits(
+    retriever: Retriever, log: PurchaseLog, traits: Traits, user: int, values: dict[str, str]
+) -> None:
+    (source,) = (s for s in retriever.sources if s.form == "traits")
+    row = told(UserRow.unknown(), keys_of(values))
+    items, live = by_traits(source, retriever.history(row, TIME))
+    expected = TraitPopularity(traits).fit(log).score(np.array([user]))[0]
+    assert set(items.tolist()) == set(np.flatnonzero(log.popularity(28)).tolist())
+    np.testing.assert_allclose(live, expected[items], rtol=5e-3)
+    found = retriever.candidates(retriever.history(row, TIME), 10)
+    assert retriever.names[found.first[0]] == "traits"
+
+
+def test_traits_say_nothing_of_a_user_with_a_history_nor_do_values_that_are_new(
+    retriever: Retriever, log: PurchaseLog
+) -> None:
+    (source,) = (s for s in retriever.sources if s.form == "traits")
+    keys = keys_of({"age": "25-34"})
+    known = told(rows_of(log, 7), keys)
+    for row in (known, UserRow.unknown(), told(UserRow.unknown(), keys_of({"age": "never told", "children": "2"}))):
+        assert not len(by_traits(source, retriever.history(row, TIME))[0])
+    best_sold = retriever.candidates(retriever.history(UserRow.unknown(), TIME), 10)
+    assert {retriever.names[first] for first in best_sold.first} == {"popularity"}
+
+
+def test_what_the_store_has_of_a_trait_stays() -> None:
+    stored = told(UserRow.unknown(), keys_of({"age": "25-34"}))
+    both = told(stored, keys_of({"age": "45-54", "income": "1"}))
+    assert both.keys.tolist() == keys_of({"age": "25-34", "income": "1"}).tolist()
+
+
+@pytest.mark.parametrize(
+    ("part", "bad"),
+    [
+        ("lifts", np.zeros((5, 3), np.float16)),
+        ("lifts", None),
+        ("traits", np.array([0, 0, 0, 1, 7], np.int32)),
+        ("keys", np.arange(4)),
+    ],
+)
+def test_a_file_with_odd_traits_is_refused(
+    log: PurchaseLog, traits: Traits, tmp_path: Path, part: str, bad: npt.NDArray[Any] | None
+) -> None:
+    sources = fit_sources(log, traits)
+    arrays = sources[0].arrays
+    arrays[part] = np.full_like(arrays[part], np.nan) if bad is None else bad
+    write_served(tmp_path / "retrieval.npz", sources, log)
+    with pytest.raises(BundleError, match="traits"):
+        Sources.read(tmp_path / "retrieval.npz")

@@ -123,7 +123,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder of the report; DATA/evaluation by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the baselines and the balanced sample.")] = 0,
 ) -> None:
-    """Hold the active model against its baselines on the test week; writes one JSON and one HTML page."""
+    """Hold the active model against its baselines on the test week; writes JSON, a page, and the model's card."""
     from rich.table import Table
 
     from feature_repo.paths import DataPaths
@@ -141,4 +141,4 @@ def evaluate(
     for row in summary(result):
         table.add_row(*row)
     stdout().print(table)
-    print(f"evaluate: {folder / 'evaluation.json'} and {folder / 'evaluation.html'}")
+    print(f"evaluate: {folder / 'evaluation.json'}, {folder / 'evaluation.html'} and {folder / 'model_card.html'}")

@@ -94,6 +94,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
     from training.dataset.build import built_key
+    from training.evaluate.card import folder_of, write_card
     from training.export import Identity, export_bundle
     from training.fit import Settings
     from training.fit import train as fit_and_evaluate
@@ -116,6 +117,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
             write_served(path, fit_sources(log, traits, tell), log)
 
         bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
+    write_card(bundle, None, folder_of(bundle))
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")
 

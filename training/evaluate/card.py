@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader
 from feature_repo.paths import write_json
 from shoprank.bundle import Manifest
 from shoprank.errors import UserError
+from training.evaluate.card_markdown import markdown
 
 LIMITS = (
     "It was trained and tested on one shop's events. On another shop's it says nothing until it is trained on them.",
@@ -21,19 +22,24 @@ LIMITS = (
 )
 
 
-def write_card(bundle: Path, evaluation: Path, out: Path) -> dict[str, Any]:
-    """Write `model_card.json` and `model_card.html` into `out` and return what the JSON holds.
+def folder_of(bundle: Path) -> Path:
+    """Where a bundle's card is kept: beside it, so that a server that follows the bundle's files loads nothing anew."""
+    return bundle.parent / "cards" / bundle.name
 
-    evaluation: the JSON of `shoprank evaluate`; its figures are taken where it is of this bundle, and where it is not,
-    or is not there, the card says that they were not measured. Raises UserError where it cannot be read.
+
+def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, Any]:
+    """Write `model_card.html`, `model_card.md` and `model_card.json` into `out` and return what the JSON holds.
+
+    evaluation: the JSON of `shoprank evaluate`, None for a bundle that none can be of yet; its figures are taken where
+    it is of this bundle, and where it is not, or is not there, the card says that they were not measured. Raises
+    UserError where it cannot be read.
     """
-    card = describe(Manifest.read(bundle), _read(evaluation))
+    card = describe(Manifest.read(bundle), None if evaluation is None else _read(evaluation))
     template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
     page = template.get_template("card.html.j2").render(card=card)
     out.mkdir(parents=True, exist_ok=True)
-    staged = out / "model_card.html.tmp"
-    staged.write_text(page)
-    staged.replace(out / "model_card.html")
+    _write(out / "model_card.html", page)
+    _write(out / "model_card.md", markdown(card))
     write_json(out / "model_card.json", card)
     return card
 
@@ -67,6 +73,12 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the JSON of an evaluation; run `shoprank evaluate`") from error
     return dict(found)
+
+
+def _write(path: Path, text: str) -> None:
+    staged = path.with_name(f"{path.name}.tmp")
+    staged.write_text(text)
+    staged.replace(path)
 
 
 def _day(seconds: float) -> str:

@@ -20,7 +20,7 @@ from training import metrics
 from training.dataset.labels import truth
 from training.encoding import Encoding, fit_encoding
 from training.evaluate.baselines import Rows, Scorer, column, lightgbm, logistic_regression
-from training.evaluate.card import write_card
+from training.evaluate.card import folder_of, write_card
 from training.evaluate.ranking import Slates, ranking_metrics
 from training.evaluate.report import write_report
 from training.evaluate.segments import measured_by_segment, segments_of
@@ -52,6 +52,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Write `evaluation.json`, `evaluation.html` and the model's card into `out` and return what the JSON holds.
 
+    The card is written beside the bundle as well, see `training.evaluate.card.folder_of`.
     `stage` is told what begins. Raises UserError where the dataset is missing, BundleError where no model is active.
     """
     bundle = current(model_repository, model)
@@ -81,7 +82,8 @@ def evaluate(
     write_json(out / "evaluation.json", result)
     curves = {c.name: scores[c.name] for c in contenders if c.is_log_odds}
     write_report(out / "evaluation.html", result, label, curves)
-    write_card(bundle, out / "evaluation.json", out)
+    for folder in (out, folder_of(bundle)):
+        write_card(bundle, out / "evaluation.json", folder)
     return result
 
 

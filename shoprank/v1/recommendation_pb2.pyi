@@ -330,8 +330,8 @@ class RecommendItemsRequest(_message.Message):
     def user_traits(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the caller knows of the user, where the feature store does not: age, income, home_ownership, marital_status,
         household_size, household_composition or children, with the value as the shop's table of users writes it, 1 to 64
-        bytes. A trait that the store has stays as it is there; a value that training never saw tells nothing. The model is
-        given them as features, too.
+        bytes. A trait that the store has stays as it is there; a value that training never saw tells nothing. They choose
+        the candidates of a user without a history; the model that ranks them is not told.
         """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -59,13 +60,19 @@ def measured_by_segment(
     slices: dict[str, dict[str, Any]] = {}
     for attribute, segment in segments.items():
         names = np.array([segment.get(user, UNKNOWN) for user in users])
-        counted = {str(name): int((names == name).sum()) for name in np.unique(names)}
+        counted = {name: int((names == name).sum()) for name in sorted(map(str, np.unique(names)), key=_place)}
         slices[attribute] = {
             name: _figures({metric: v[names == name] for metric, v in values.items()}, seed)
             for name, count in counted.items()
             if count >= SMALLEST
         }
     return {"whole": _figures(values, seed), "slices": slices}
+
+
+def _place(segment: str) -> tuple[bool, int, bool, str]:
+    """Where a segment stands among others: by the first number in its name, those without one first, unknown last."""
+    number = re.search(r"\d+", segment)
+    return segment == UNKNOWN, int(number[0]) if number else -1, not segment.lower().startswith("under"), segment
 
 
 def _figures(values: Mapping[str, F64], seed: int) -> dict[str, Any]:

@@ -112,3 +112,15 @@ def test_a_card_lies_beside_its_bundle_and_is_no_version(tmp_path: Path) -> None
     assert sorted(bundle.iterdir()) == before
     assert (tmp_path / "cards/3/model_card.md").is_file()
     assert versions(tmp_path.parent, tmp_path.name) == [3]
+
+
+def test_segments_stand_in_the_order_of_their_numbers() -> None:
+    names = ["unknown", "more than 500", "4–20", "1–3", "101–500", "21–100", "none"]
+    users = [f"{name} {n}" for name in names for n in range(10)]
+    found = measured_by_segment(
+        {user: np.array(["wanted"]) for user in users},
+        {user: frozenset(["wanted"]) for user in users},
+        {"purchases": {user: user.rpartition(" ")[0] for user in users}},
+    )
+    ordered = ["none", "1–3", "4–20", "21–100", "101–500", "more than 500", "unknown"]
+    assert list(found["slices"]["purchases"]) == ordered

@@ -69,6 +69,11 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
 	$(RUN) validate-rankers --data $(DATA)
 
+.PHONY: evaluate-cold-start
+evaluate-cold-start: install ## Measure slates for unknown users and those of few trips, and content among new items
+	$(RUN) evaluate-cold-start --data $(DATA) --out benchmarks/results/cold-start
+	$(RUN) cold-start-page
+
 .PHONY: study-movielens study-clickstream
 study-movielens: install ## Blend and ranker beside baselines tuned for MovieLens-100k
 study-clickstream: install ## Blend and ranker beside baselines tuned for a seeded clickstream

@@ -16,6 +16,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     audit,
     batch,
     card,
+    cold,
     data,
     demo,
     development,

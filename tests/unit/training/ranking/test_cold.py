@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from shoprank.cli.app import app
 from tests.world import events, write_world
 from training.ranking import cold_users
 from training.ranking.cold import Hidden, cold_start
 from training.ranking.cold_figures import Tally, slates_of
 from training.ranking.cold_items import CategoryRate, new_items
+from training.ranking.cold_page import written
 from training.ranking.cold_users import few_trips, first_baskets, last_baskets, moment_of, unknown_households
 from training.ranking.slate import Week
 from training.retrieval.frequency import PersonalFrequency
@@ -24,6 +27,7 @@ from training.retrieval.neighbours import ItemKnn
 from training.retrieval.popularity import Popularity
 from training.retrieval.traits import TraitPopularity, Traits
 
+ROOT = Path(__file__).parents[4]
 CUTOFF = datetime(2024, 5, 6)
 CUTOFFS = (CUTOFF, CUTOFF + timedelta(days=14))
 KIND = "kind"
@@ -168,3 +172,23 @@ def test_differences_are_to_the_baseline_row_by_row() -> None:
     assert (found["slates"], found["households"]) == (3, 2)
     assert found["contenders"]["ours"]["m"]["difference"] == pytest.approx(0)
     assert found["contenders"]["theirs"]["m"]["difference_interval"] == [0, 0]
+
+
+def test_the_page_holds_the_figures_of_the_last_run() -> None:
+    page = (ROOT / "docs/cold-start.md").read_text()
+    result = json.loads((ROOT / "benchmarks/results/cold-start/cold-start.json").read_text())
+    assert written(page, result) == page
+
+
+def test_the_command_writes_what_the_page_is_written_from(tmp_path: Path) -> None:
+    write_world(tmp_path / "data", events())
+    run = ["evaluate-cold-start", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--test-weeks", "1"]
+    done = CliRunner().invoke(app, run)
+    assert done.exit_code == 0, done.output
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs/cold-start.md").read_text())
+    done = CliRunner().invoke(app, ["cold-start-page", "--results", str(tmp_path / "out"), "--page", str(page)])
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "out/cold-start.json").read_text())
+    assert result["protocol"]["cutoffs"] == ["2024-06-17"]
+    assert f"{result['protocol']['households']:,}; of" in page.read_text()

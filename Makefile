@@ -69,6 +69,11 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
 	$(RUN) validate-rankers --data $(DATA)
 
+.PHONY: evaluate-retrievers
+evaluate-retrievers: install ## Recall of two towers beside other retrievers, on the week before the tests
+	$(RUN) evaluate-retrievers --data $(DATA)
+	$(RUN) retrievers-page
+
 # MovieLens has few people in any one week, and nobody rates a film twice.
 evaluate-movielens: PROTOCOL := --test-weeks 8 --validation-weeks 3 --train-weeks 8 --parts 1 --tuned-on 1 --no-repeats
 evaluate-clickstream: PROTOCOL := --test-weeks 3 --parts 1 --tuned-on 1

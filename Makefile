@@ -74,6 +74,11 @@ evaluate-cold-start: install ## Measure slates for unknown users and those of fe
 	$(RUN) evaluate-cold-start --data $(DATA) --out benchmarks/results/cold-start
 	$(RUN) cold-start-page
 
+.PHONY: evaluate-retrievers
+evaluate-retrievers: install ## Recall of two towers beside other retrievers, on the week before the tests
+	$(RUN) evaluate-retrievers --data $(DATA)
+	$(RUN) retrievers-page
+
 .PHONY: study-movielens study-clickstream
 study-movielens: install ## Blend and ranker beside baselines tuned for MovieLens-100k
 study-clickstream: install ## Blend and ranker beside baselines tuned for a seeded clickstream

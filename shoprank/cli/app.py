@@ -28,6 +28,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     protos,
     ranking,
     recommending,
+    retrievers,
     serving,
     study,
     training,

@@ -1,0 +1,72 @@
+"""The best items of a catalogue by the product of two vectors: exact, or by an inverted file beyond 100,000 items.
+
+The inverted file (Sivic and Zisserman, Video Google, 2003; here Faiss's) sorts items into cells by k-means and looks
+into the cells nearest to a query alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import faiss
+import numpy as np
+
+from training.retrieval.generator import pieces, top
+from training.retrieval.log import F32, I32
+
+EXACT_UP_TO = 100_000
+PROBES = 128
+"""Cells that are looked into, unless said."""
+ITEMS_A_CELL = 39
+"""The fewest items a cell that k-means does not warn of."""
+
+
+class Index(Protocol):
+    """Vectors of N items that can be searched."""
+
+    def search(self, queries: F32, k: int) -> tuple[I32, F32]:
+        """The k best of queries (n, d), best first: int32 (n, k) positions, −1 where too few were met, and float32
+        (n, k) products."""
+        ...
+
+
+def index_of(vectors: F32) -> Index:
+    """The index for vectors (N, d): exact up to 100,000 items."""
+    return Exact(vectors) if len(vectors) <= EXACT_UP_TO else Approximate(vectors)
+
+
+class Exact:
+    """One matrix product."""
+
+    def __init__(self, vectors: F32) -> None:
+        self.vectors = vectors
+
+    def search(self, queries: F32, k: int) -> tuple[I32, F32]:
+        """As `Index.search`; k is at most N."""
+        items, products = [], []
+        for rows in pieces(np.arange(len(queries))):
+            scores = queries[rows] @ self.vectors.T
+            best = top(scores, k)
+            items.append(best)
+            products.append(np.take_along_axis(scores, best, 1))
+        return np.concatenate(items), np.concatenate(products)
+
+
+class Approximate:
+    """An inverted file of about √N cells."""
+
+    def __init__(self, vectors: F32) -> None:
+        width = vectors.shape[1]
+        cells = max(min(2 ** round(np.log2(len(vectors)) / 2), len(vectors) // ITEMS_A_CELL), 1)
+        # The index refers to the quantizer without holding it.
+        self._quantizer = faiss.IndexFlatIP(width)
+        self._file = faiss.IndexIVFFlat(self._quantizer, width, cells, faiss.METRIC_INNER_PRODUCT)
+        rows = np.ascontiguousarray(vectors, np.float32)
+        self._file.train(rows)
+        self._file.add(rows)
+
+    def search(self, queries: F32, k: int, probes: int = PROBES) -> tuple[I32, F32]:
+        """As `Index.search`. probes: cells that are looked into."""
+        settings = faiss.SearchParametersIVF(nprobe=min(probes, self._file.nlist))  # type: ignore[call-arg]
+        products, items = self._file.search(np.ascontiguousarray(queries, np.float32), k, params=settings)
+        return items.astype(np.int32), products

@@ -44,6 +44,11 @@ class DataPaths:
         return self.root / "users.parquet"
 
     @property
+    def promotions(self) -> Path:
+        """The plan of promotions, without rows where the source has none: one Parquet file."""
+        return self.root / "promotions.parquet"
+
+    @property
     def features(self) -> Path:
         """Weekly feature snapshots, `<view>/<cutoff>.parquet`: the Feast sources."""
         return self.root / "features"

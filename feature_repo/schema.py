@@ -53,6 +53,9 @@ USER_NUMBERS = (
     Feature("user_repeat_share", "share of order lines that buy an item again, 0 to 1"),
     Feature("user_views_28d", "views, searches and clicks in the last 28 days"),
     Feature("user_carts_28d", "items put into a cart in the last 28 days"),
+    Feature(
+        "user_mailed_purchase_share", "share of order lines of items while advertised, 0 to 1; null without a plan"
+    ),
 )
 USER_TIMES = (
     Feature("user_as_of", "the snapshot's cutoff"),
@@ -97,6 +100,13 @@ ITEM_NUMBERS = (
     Feature("item_category_share_28d", "share of its category's order lines in the last 28 days, 0 to 1"),
     Feature("item_views_28d", "views, searches and clicks in the last 28 days"),
     Feature("item_carts_28d", "times put into a cart in the last 28 days"),
+    Feature(
+        "item_display_share", "share of shops that display it in the 7 days to come, 0 to 1; null if untold"
+    ),
+    Feature("item_mailer_share", "share of shops that advertise it in the 7 days to come"),
+    Feature("item_front_share", "share of shops that have it on the advertisement's front page in the 7 days to come"),
+    Feature("item_mailer_share_before", "share of shops that advertised it in the last 7 days"),
+    Feature("item_mailed_purchase_share", "share of its order lines sold while advertised, 0 to 1"),
 )
 ITEM_TIMES = (
     Feature("item_as_of", "the snapshot's cutoff"),

@@ -19,9 +19,9 @@ def evaluate_ranking(
     test_weeks: Annotated[
         int | None, typer.Option(min=1, help="Test on so many last weeks; three weeks of 2017 by default.")
     ] = None,
-    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks rankers learn from.")] = 4,
+    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks rankers learn from.")] = 8,
     validation_weeks: Annotated[int, typer.Option(min=1, help="Weeks that choose settings.")] = 1,
-    parts: Annotated[int, typer.Option(min=1, help="A training week takes every so many users, in turn.")] = 2,
+    parts: Annotated[int, typer.Option(min=1, help="A training week takes every so many users, in turn.")] = 1,
     tuned_on: Annotated[int, typer.Option(min=1, help="Settings are tried on every so many users.")] = 3,
     repeats: Annotated[bool, typer.Option(help="Whether people take an item again; else nobody is shown it.")] = True,
 ) -> None:

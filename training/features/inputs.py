@@ -14,6 +14,9 @@ from feature_repo.schema import ITEM_KEYS, USER_KEYS, USER_TRAITS, key_of
 INTEREST = ("view", "search", "click", "cart")
 VIEWS = ("view", "search", "click")
 SECONDS_A_DAY = 86_400
+PLANNED_DAYS = 7
+"""How far ahead the plan of promotions is looked at."""
+DAYS_OF_PLANS = 366 * 100
 
 ITEM_ATTRIBUTES = {
     "item_category_key": "category",
@@ -41,18 +44,25 @@ def keyed(table: pa.Table, id_columns: list[str], attributes: dict[str, str]) ->
 
 @dataclass(frozen=True)
 class Inputs:
-    """Events before `cutoff`, beside the catalogue and the users with their attributes as keys."""
+    """Events before `cutoff`, beside the catalogue and the users with their attributes as keys.
+
+    promotions: item_key, span and shares of the plan as of the cutoff; None where there is no plan.
+    """
 
     events: Table
     items: Table
     users: Table
     cutoff: datetime
+    promotions: Table | None = None
 
     @classmethod
-    def before(cls, cutoff: datetime, events: Table, items: Table, users: Table) -> Inputs:
+    def before(
+        cls, cutoff: datetime, events: Table, items: Table, users: Table, promotions: Table | None = None
+    ) -> Inputs:
         """The inputs as of `cutoff` (naive UTC): no event at or after it is in them.
 
-        `items` carries item_id and ITEM_KEYS, `users` carries user_id and USER_KEYS (see `keyed`).
+        `items` carries item_id and ITEM_KEYS, `users` carries user_id and USER_KEYS (see `keyed`). What is promoted
+        in the `PLANNED_DAYS` after the cutoff is taken as known at it, as an advertisement is once it is printed.
         """
         past = events.filter(events.event_time < ibis.timestamp(cutoff.isoformat(sep=" ")))
         past = past.mutate(
@@ -64,7 +74,11 @@ class Inputs:
         columns = items.select("item_id", "item_category_key", "item_subcategory_key")
         past = past.left_join(columns, "item_id").drop("item_id_right")
         past = past.rename(category_key="item_category_key", subcategory_key="item_subcategory_key")
-        return cls(past, items, users, cutoff)
+        if promotions is not None:
+            promotions = promotions.mutate(
+                starts_at=promotions.starts_at.epoch_seconds(), ends_at=promotions.ends_at.epoch_seconds()
+            )
+        return cls(past, items, users, cutoff, promotions)
 
     @property
     def cutoff_seconds(self) -> int:
@@ -76,6 +90,24 @@ class Inputs:
         """Purchases only, with `spend` = price × quantity."""
         bought = self.events.filter(self.events.event_type == "purchase")
         return bought.mutate(spend=(bought.price * bought.quantity).fill_null(0.0))
+
+    def planned(self, first_day: int, last_day: int) -> Table:
+        """Promotions in force at any time of the days from `first_day` to `last_day` after the cutoff.
+
+        Call it only where there is a plan.
+        """
+        assert self.promotions is not None
+        assert last_day <= PLANNED_DAYS
+        after, until = (self.cutoff_seconds + day * SECONDS_A_DAY for day in (first_day, last_day))
+        return self.promotions.filter((self.promotions.ends_at > after) & (self.promotions.starts_at < until))
+
+    @property
+    def mailed_purchases(self) -> Table:
+        """Purchases of items while most shops advertised them. Call it only where there is a plan."""
+        plan = self.planned(-DAYS_OF_PLANS, 0)
+        plan = plan.filter(plan.mailer_share >= 0.5).select("item_key", "starts_at", "ends_at")
+        bought = self.purchases
+        return bought.semi_join(plan, ["item_key", bought["at"] >= plan.starts_at, bought["at"] < plan.ends_at])
 
     def age_days(self, at: IntegerColumn) -> FloatingColumn:
         """Days from `at` (seconds since 1970 UTC) to the cutoff."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 from ibis.expr.types import Table
 
-from training.features.inputs import SECONDS_A_DAY, VIEWS, Inputs
+from training.features.inputs import PLANNED_DAYS, SECONDS_A_DAY, VIEWS, Inputs
 
 
 def item_features(inputs: Inputs) -> Table:
@@ -15,6 +15,7 @@ def item_features(inputs: Inputs) -> Table:
         key = "item_category_key" if "item_category_key" in part.columns else "item_key"
         rows = rows.left_join(part, key).drop(f"{key}_right")
     rows = rows.mutate(**{name: rows[name].fill_null(0) for name in _COUNTS})
+    rows = _promoted(inputs, rows)
     weekly = rows.item_purchases_28d / 4.0
     return rows.mutate(
         item_trend=(rows.item_purchases_7d + 1.0) / (weekly + 1.0),
@@ -83,3 +84,30 @@ def _category_sales(inputs: Inputs) -> Table:
     bought = inputs.purchases.filter(inputs.within(inputs.purchases["at"], 28))
     sales = bought.group_by("category_key").agg(category_purchases_28d=bought.count())
     return sales.rename(item_category_key="category_key")
+
+
+def _promoted(inputs: Inputs, rows: Table) -> Table:
+    """The rows with what is planned for the items and was before; null where the plan says nothing of the week."""
+    coming = ("item_display_share", "item_mailer_share", "item_front_share")
+    if inputs.promotions is None:
+        untold = ibis.null("float64")
+        return rows.mutate(
+            item_mailer_share_before=untold, item_mailed_purchase_share=untold, **dict.fromkeys(coming, untold)
+        )
+    soon, before = inputs.planned(0, PLANNED_DAYS), inputs.planned(-PLANNED_DAYS, 0)
+    mailed = inputs.mailed_purchases
+    for part in (
+        soon.group_by("item_key").agg(
+            item_display_share=soon.display_share.max(),
+            item_mailer_share=soon.mailer_share.max(),
+            item_front_share=soon.front_share.max(),
+        ),
+        before.group_by("item_key").agg(item_mailer_share_before=before.mailer_share.max()),
+        mailed.group_by("item_key").agg(item_mailed_purchases=mailed.count()),
+    ):
+        rows = rows.left_join(part, "item_key").drop("item_key_right")
+    told = {name: soon.count().as_scalar() > 0 for name in coming}
+    told["item_mailer_share_before"] = before.count().as_scalar() > 0
+    rows = rows.mutate(**{name: known.ifelse(rows[name].fill_null(0.0), None) for name, known in told.items()})
+    share = rows.item_mailed_purchases.fill_null(0) / rows.item_purchases.nullif(0)
+    return rows.mutate(item_mailed_purchase_share=share)

@@ -96,14 +96,16 @@ def write_snapshots(
     for file in (paths.items, paths.users, paths.quality):
         if not file.is_file():
             raise UserError(f"{file}: no such file; run `shoprank ingest` first")
-    fingerprint = hashlib.sha256(paths.quality.read_bytes() + schema.schema_hash().encode()).hexdigest()
+    planned = paths.promotions.read_bytes() if paths.promotions.is_file() else b""
+    fingerprint = hashlib.sha256(paths.quality.read_bytes() + planned + schema.schema_hash().encode()).hexdigest()
     connection = _connect(paths, memory_limit, threads)
     events = connection.read_parquet(f"{paths.events}/**/*.parquet", table_name="events")
     items = ibis.memtable(keyed(pq.read_table(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
     users = ibis.memtable(keyed(pq.read_table(paths.users), ["user_id"], USER_ATTRIBUTES))
+    promotions = _promotions(connection, paths)
     written = _read_written(paths)
     for cutoff in cutoffs:
-        inputs = Inputs.before(cutoff, events, items, users)
+        inputs = Inputs.before(cutoff, events, items, users, promotions)
         for view in VIEWS:
             path = snapshot_path(paths, view.name, cutoff)
             name = str(path.relative_to(paths.features))
@@ -112,6 +114,13 @@ def write_snapshots(
                 written[name] = fingerprint
                 write_json(paths.features / WRITTEN, written)
             yield path
+
+
+def _promotions(connection: Backend, paths: DataPaths) -> Table | None:
+    """The plan of promotions, or None where it has no rows."""
+    if not (paths.promotions.is_file() and pq.read_metadata(paths.promotions).num_rows):
+        return None
+    return connection.read_parquet(str(paths.promotions), table_name="promotions")
 
 
 def snapshot(view: View, inputs: Inputs) -> Table:

@@ -43,7 +43,18 @@ def user_features(inputs: Inputs) -> Table:
     rows = browsing.left_join(buying, "user_id").drop("user_id_right")
     rows = rows.left_join(repeats, "user_id").drop("user_id_right")
     rows = rows.left_join(inputs.users, "user_id").drop("user_id_right")
+    rows = _promoted(inputs, rows)
     return rows.mutate(
         user_repeat_share=rows.repeated / rows.user_purchases,
         user_as_of=ibis.literal(inputs.cutoff_seconds, "int64"),
     )
+
+
+def _promoted(inputs: Inputs, rows: Table) -> Table:
+    """The rows with the share bought of what was advertised; null where there is no plan at all."""
+    if inputs.promotions is None:
+        return rows.mutate(user_mailed_purchase_share=ibis.null("float64"))
+    mailed = inputs.mailed_purchases
+    counted = mailed.group_by("user_id").agg(mailed=mailed.count())
+    rows = rows.left_join(counted, "user_id").drop("user_id_right")
+    return rows.mutate(user_mailed_purchase_share=rows.mailed.fill_null(0) / rows.user_purchases.nullif(0))

@@ -37,3 +37,7 @@ class Clickstream:
 
     def users_query(self) -> None:
         """Nothing is known of users but their events."""
+
+    def promotions_query(self) -> None:
+        """No plan of promotions."""
+        return None

@@ -56,5 +56,21 @@ class CompleteJourney:
             f"from {self._table('demographics')}"
         )
 
+    def promotions_query(self) -> str:
+        """Displays and weekly advertisements by item and week, as shares of the shops the data knows them of.
+
+        Week 1 begins on Monday, 2016-12-26. Location D of an advertisement is its front page.
+        """
+        start = "timestamp '2016-12-26' + interval 7 day * (week - 1)"
+        shops = {"display_share": "display_location <> '0'", "mailer_share": "mailer_location <> '0'"}
+        shops["front_share"] = "mailer_location = 'D'"
+        shares = ", ".join(f"least(count(*) filter ({what}) / shops, 1) as {n}" for n, what in shops.items())
+        table = self._table("promotions")
+        return (
+            f"select product_id as item_id, {start} as starts_at, {start} + interval 7 day as ends_at, {shares} "
+            f"from {table} join (select week, count(distinct store_id) as shops from {table} group by week) "
+            "using (week) group by product_id, week, shops"
+        )
+
     def _table(self, name: str) -> str:
         return f"read_parquet({literal(str(self.folder / f'{name}.parquet'))})"

@@ -72,6 +72,10 @@ class MovieLens:
             f'from (select *, try_cast("age:token" as integer) as age from {self._table("user")})'
         )
 
+    def promotions_query(self) -> None:
+        """No plan of promotions."""
+        return None
+
     def _path(self, ending: str) -> Path:
         return self.folder / f"ml-100k.{ending}"
 

@@ -17,11 +17,11 @@ from duckdb import DuckDBPyConnection
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import ShoprankError, UserError
 from training.ingest.clean import DUPLICATE, IDENTITY
+from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
 from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files
-from training.ingest.source import ITEM_COLUMNS, RAW_COLUMNS, USER_COLUMNS, Source, literal
+from training.ingest.source import ITEM_COLUMNS, ITEM_KEY, RAW_COLUMNS, USER_COLUMNS, Source, literal
 
-KEY = "cast(md5_number_lower(item_id) & 9223372036854775807 as bigint)"
 REJECTED_COLUMNS = ("reason", "source", "row", *RAW_COLUMNS, "line_text")
 
 CANONICAL = {
@@ -29,7 +29,7 @@ CANONICAL = {
     "event_time": "t_event_time",
     "user_id": "trim(user_id)",
     "item_id": "trim(item_id)",
-    "item_key": KEY.replace("item_id", "trim(item_id)"),
+    "item_key": ITEM_KEY.replace("item_id", "trim(item_id)"),
     "event_type": "lower(trim(event_type))",
     "quantity": "t_quantity",
     "price": "t_price",
@@ -96,6 +96,7 @@ def _run(
     stage("items and users", 0, 1)
     _side_table(connection, events, source.items_query(), "item", ITEM_COLUMNS, out.items)
     _side_table(connection, events, source.users_query(), "user", USER_COLUMNS, out.users)
+    write_promotions(connection, source.promotions_query(), out.promotions)
     side_tables = [f"read_parquet({literal(str(path))})" for path in (out.items, out.users)]
     report = measure(connection, events, side_tables, source.name, files, read, rejected)
     if report.rows_kept + sum(rejected.values()) != report.rows_read:
@@ -172,7 +173,7 @@ def _side_table(
         f"nullif(max(trim({c})), '') as {c}" if c in described else f"null::varchar as {c}" for c in columns
     )
     join = "full join" if kind == "item" else "right join"
-    item_key = f"{KEY} as item_key, " if kind == "item" else ""
+    item_key = f"{ITEM_KEY} as item_key, " if kind == "item" else ""
     query = f"""
         select {key}, {item_key}* exclude ({key}) from (
             select coalesce(seen.{key}, known.{key}) as {key}, known.* exclude ({key})
@@ -208,5 +209,5 @@ def _put_in_place(staged: DataPaths, paths: DataPaths) -> None:
     if paths.events.exists():
         paths.events.replace(staged.root / "events.old")
     staged.events.replace(paths.events)
-    for name in ("items", "users", "rejected", "quality"):
+    for name in ("items", "users", "promotions", "rejected", "quality"):
         getattr(staged, name).replace(getattr(paths, name))

@@ -66,6 +66,10 @@ class ShopLog:
         """Nothing is known of users but their events."""
         return None
 
+    def promotions_query(self) -> None:
+        """No plan of promotions."""
+        return None
+
 
 def _given(column: str) -> str:
     return f"nullif(trim({column}), '') as {column}"

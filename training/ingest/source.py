@@ -32,6 +32,11 @@ USER_COLUMNS = (
     "household_composition",
     "children",
 )
+PROMOTION_COLUMNS = ("starts_at", "ends_at", "display_share", "mailer_share", "front_share")
+"""Of a promotion: its span (naive UTC, the end not in it), and the shares of the shops, 0 to 1, that display the item,
+that have it in their advertisement, and on that's front page."""
+ITEM_KEY = "cast(md5_number_lower(item_id) & 9223372036854775807 as bigint)"
+"""An item's key from its id, in SQL; see `feature_repo.schema.key_of`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,9 @@ class Source(Protocol):
 
     def users_query(self) -> str | None:
         """A query that yields user_id and any of USER_COLUMNS as text, a row a user; None if only events tell."""
+
+    def promotions_query(self) -> str | None:
+        """A query that yields item_id and PROMOTION_COLUMNS, any of the shares among them; None if there is no plan."""
 
 
 def literal(text: str) -> str:

@@ -14,6 +14,7 @@ from shoprank.errors import UserError
 from training.ingest.files import expand, is_parquet, relation
 from training.ingest.source import (
     ITEM_COLUMNS,
+    PROMOTION_COLUMNS,
     RAW_COLUMNS,
     USER_COLUMNS,
     Part,
@@ -27,7 +28,7 @@ SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
 
 class SideTable(BaseModel):
-    """A table of items or users: its file, and canonical column = column of the file."""
+    """A table of items, users or promotions: its file, and canonical column = column of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +47,7 @@ class ColumnMap(BaseModel):
     time: Literal["text", "s", "ms", "us"] = "text"
     items: SideTable | None = None
     users: SideTable | None = None
+    promotions: SideTable | None = None
 
     @classmethod
     def read(cls, path: Path) -> ColumnMap:
@@ -72,12 +74,16 @@ class ColumnMap(BaseModel):
             raise UserError(f"{path}: {listed(unknown)} are not columns of an event; those are {listed(RAW_COLUMNS)}")
         if missing := [n for n in ("event_time", "user_id", "item_id", "event_type") if n not in given]:
             raise UserError(f"{path}: nothing is mapped to {listed(missing)}")
-        for key, table, known in (("items", self.items, ITEM_COLUMNS), ("users", self.users, USER_COLUMNS)):
-            allowed = (f"{key[:-1]}_id", *known)
+        for key, table, allowed in (
+            ("items", self.items, ("item_id", *ITEM_COLUMNS)),
+            ("users", self.users, ("user_id", *USER_COLUMNS)),
+            ("promotions", self.promotions, ("item_id", *PROMOTION_COLUMNS)),
+        ):
             if table and (unknown := sorted(set(table.columns) - set(allowed))):
                 raise UserError(f"{path}: {key}.columns: {listed(unknown)} are not among {listed(allowed)}")
-            if table and allowed[0] not in table.columns:
-                raise UserError(f"{path}: {key}.columns: nothing is mapped to {allowed[0]}")
+            needed = ("item_id", "starts_at", "ends_at") if key == "promotions" else allowed[:1]
+            if table and (missing := [name for name in needed if name not in table.columns]):
+                raise UserError(f"{path}: {key}.columns: nothing is mapped to {listed(missing)}")
 
 
 class MappedTable:
@@ -93,8 +99,8 @@ class MappedTable:
 
     def parts(self, connection: DuckDBPyConnection) -> Iterator[Part]:
         """One part a file."""
-        for key, table in (("item_id", self.map.items), ("user_id", self.map.users)):
-            if table:
+        for key in ("items", "users", "promotions"):
+            if table := getattr(self.map, key):
                 self._side[key] = self._side_query(connection, table)
         expressions = {
             **{name: literal(value) for name, value in self.map.defaults.items()},
@@ -108,11 +114,15 @@ class MappedTable:
 
     def items_query(self) -> str | None:
         """The map's items table."""
-        return self._side.get("item_id")
+        return self._side.get("items")
 
     def users_query(self) -> str | None:
         """The map's users table."""
-        return self._side.get("user_id")
+        return self._side.get("users")
+
+    def promotions_query(self) -> str | None:
+        """The map's promotions table."""
+        return self._side.get("promotions")
 
     def _side_query(self, connection: DuckDBPyConnection, table: SideTable) -> str:
         (path,) = expand([str(self.folder / table.file)])

@@ -12,6 +12,7 @@ from training.retrieval.frequency import PersonalFrequency
 from training.retrieval.generator import Generator
 from training.retrieval.neighbours import Association, ItemKnn, TifuKnn, UpCf
 from training.retrieval.popularity import Popularity, SegmentPopularity
+from training.retrieval.promotion import ExpectedSales, Weighted
 from training.retrieval.repeat import RepeatPurchase
 
 
@@ -87,12 +88,12 @@ SOURCES: tuple[tuple[Generator, float], ...] = (
     (TifuKnn(within=0.97, between=0.85, own=0.8), 0.5),
     (ItemKnn(), 1.2),
     (Association(), 0.2),
-    (ImplicitAls(), 1.2),
-    (Ease(l2=100), 0.5),
+    (Weighted(ImplicitAls()), 1.2),
+    (Weighted(Ease(l2=100)), 0.5),
     (Content(), 0.3),
     (CategoryPopularity(), 0.3),
     (SegmentPopularity(), 0.5),
-    (Popularity(), 0.8),
+    (ExpectedSales(), 0.8),
 )
 """The generators of the blend, each with its weight."""
 

@@ -7,7 +7,7 @@ PERSONAL = "personal top frequency"
 
 STORED = "MLP 128-64-1 of the training set"
 PLAIN = "MLP 128-64-1, stored features only"
-RETRIEVAL = "MLP 128-64-1, stacked, with retrieval columns"
+RETRIEVAL = "MLP 128-64-1, with retrieval columns"
 WIDE = "MLP 256-64-1"
 LISTWISE = "MLP 256-64-1, rows and lists"
 PAIRWISE = "MLP 256-64-1, rows and pairs"

@@ -21,9 +21,9 @@ class Protocol:
     """
 
     test: tuple[datetime, ...] = TEST
-    train: int = 4
+    train: int = 8
     validation: int = 1
-    parts: int = 2
+    parts: int = 1
     tuned_on: int = 3
     repeats: bool = True
 

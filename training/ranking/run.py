@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +25,7 @@ from training.ranking.protocol import Protocol
 from training.ranking.recall import candidate_recall, recall_by_source
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
 from training.ranking.slate import Slates, Week, by_scores, kept_by_generator
-from training.ranking.stored import StoredFeatures, fit_stored, stacked
+from training.ranking.stored import fit_stored
 from training.ranking.tuning import Tuned, tune
 from training.ranking.weeks import Weeks
 from training.retrieval.blend import Blend, fit_blend
@@ -63,9 +63,9 @@ def evaluate_ranking(
     work = Evaluation(paths, log, weeks, protocol, test, stage)
     stage(STORED)
     start = perf_counter()
-    stored = fit_stored(paths, weeks.train[0])
+    stored = fit_stored(paths, weeks.validation[0])
     seconds = perf_counter() - start
-    rows, stages = _rows(work, stored)
+    rows, stages = _rows(work)
     models = _models(work, rows, {STORED: (stored, seconds)})
     tuned = _tuned(work)
     outcomes = _baselines(work, tuned)
@@ -94,14 +94,13 @@ def _tuned(work: Evaluation) -> list[Tuned]:
     return tune(contenders.BASELINES, weeks, work.paths.ranking, key_of_data(work.paths), work.stage)
 
 
-def _rows(work: Evaluation, stored: StoredFeatures) -> tuple[SplitRows, dict[str, float]]:
+def _rows(work: Evaluation) -> tuple[SplitRows, dict[str, float]]:
     seconds: dict[str, float] = {}
     rng = np.random.default_rng(0)
 
     def made(cutoff: datetime, part: tuple[int, int] = (0, 1)) -> Rows:
-        return stacked(kept_rows(work, cutoff, seconds, part), stored)
+        return kept_rows(work, cutoff, seconds, part)
 
-    # Half of the households a training week, the other half in the next: more weeks for the same work.
     parts = work.protocol.parts
     train = draw_lists([made(c, (n % parts, parts)) for n, c in enumerate(work.weeks.train)], LIST, rng)
     validation = draw_lists([made(c) for c in work.weeks.validation], CANDIDATES, rng)
@@ -141,7 +140,6 @@ def _models(
     work: Evaluation, rows: SplitRows, given: dict[str, tuple[Model, float]]
 ) -> list[tuple[Ranker, Model, float]]:
     columns = columns_of([g.source for g in contenders.generators()])
-    columns = replace(columns, numeric=(*columns.numeric, "stored_log_odds"))
     return list(fit_rankers(RANKERS, rows.train, rows.validation, columns, given, work.stage))
 
 

@@ -1,24 +1,18 @@
-"""The MLP of the training set of `shoprank dataset`, on stored features alone, as a column of the ranker's rows.
-
-The ranker's rows cost a fit of every generator for each week; the training set is there already. A model of the weeks
-before the ranker's own scores the ranker's rows (stacked generalization, Wolpert 1992, with a split by time), so that
-the ranker need only learn what retrieval adds. It is also the plain 128-64-1 that the rankers are held against.
+"""The MLP of the training set of `shoprank dataset`, on stored features alone: the plain 128-64-1 that the rankers are
+held against, trained on the weeks before the rankers' validation.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
 
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 from training.fit import Settings, Trained, train
-from training.ranking.lists import narrow, whole
-from training.ranking.rows import Rows
+from training.ranking.lists import narrow
 from training.retrieval.log import F64
 from training.schedule import HORIZON, WEEK
 from training.shards import RANKING, Block
@@ -34,12 +28,6 @@ class StoredFeatures:
         """Calibrated log-odds (n,)."""
         found: F64 = self.trained.logits(narrow(block, RANKING))
         return found
-
-
-def stacked(rows: Rows, stored: StoredFeatures) -> Rows:
-    """The rows with the stored model's log-odds as their last number."""
-    score = stored.score(whole(rows)).astype(np.float32)
-    return replace(rows, numeric=np.concatenate([rows.numeric, score[:, None]], axis=1))
 
 
 def fit_stored(paths: DataPaths, until: datetime, seed: int = 0) -> StoredFeatures:

@@ -1,13 +1,12 @@
 """Rankers and encodings tried on weeks before the tests': what changes of the rankers are chosen by.
 
-Rankers learn from three weeks, each from half of the households in turn; half of the households of the next week stop
-and calibrate them; the week after it, the last before the tests, judges.
+Rankers learn from all training weeks of the protocol but the last, which stops and calibrates them; the week after it,
+the last before the tests, judges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from training.ranking.protocol import Protocol
 from training.ranking.rows import Rows, columns_of
 from training.ranking.run import CANDIDATES, LIST, Evaluation, kept_rows
 from training.ranking.slate import Week, by_scores, measured
-from training.ranking.stored import fit_stored, stacked
 from training.ranking.trees import Trees
 from training.ranking.tuning import tune
 from training.ranking.weeks import Weeks
@@ -37,18 +35,15 @@ _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
 TRIED = (
     Ranker("LightGBM", Trees("binary")),
+    Ranker("LightGBM, 31 leaves", Trees("binary", 31, 0.03, 800)),
     Ranker("MLP", Network(_WIDE)),
-    Ranker("MLP, calendar", Network(_WIDE), calendar=True),
     Ranker("MLP, 8 bins", Network(_WIDE, bins=8)),
-    Ranker("LightGBM, calendar", Trees("binary"), calendar=True),
     Ranker("MLP, 8 bins, rows and lists", Network(_WIDE, "listwise", bins=8)),
     Ranker("MLPs, 8 bins", None, seeds=(), members=("MLP, 8 bins", "MLP, 8 bins, rows and lists")),
-    Ranker("MLPs, 8 bins, and LightGBM", None, seeds=(), members=("MLPs, 8 bins", "LightGBM")),
+    Ranker("MLPs, 8 bins, and LightGBM", None, seeds=(), members=("MLPs, 8 bins", "LightGBM, 31 leaves")),
     Ranker("LambdaRank", Trees("lambdarank"), is_log_odds=False),
     Ranker("LambdaRank, rate 0.1", Trees("lambdarank", learning_rate=0.1), is_log_odds=False),
-    Ranker("LambdaRank, rate 0.02, 31 leaves", Trees("lambdarank", 31, 0.02, 800), is_log_odds=False),
     Ranker("LambdaRank, 7 leaves, 500 rows a leaf", Trees("lambdarank", 7, least=500), is_log_odds=False),
-    Ranker("LambdaRank, rate 0.02, 500 rows a leaf", Trees("lambdarank", 15, 0.02, 800, 500), is_log_odds=False),
     Ranker("LambdaRank, 31 leaves, 500 rows a leaf", Trees("lambdarank", 31, least=500), is_log_odds=False),
 )
 
@@ -67,22 +62,19 @@ def validate_rankers(
     """
     protocol = protocol or Protocol()
     log = read_log(paths).before(min(protocol.test))
-    weeks = Weeks.before(protocol.test, train=4, validation=1)
+    weeks = Weeks.before(protocol.test, train=protocol.train, validation=1)
     *learned, calibrated = weeks.train
     judged = weeks.validation[0]
-    stage("model of the training set")
-    stored = fit_stored(paths, learned[0])
     work = Evaluation(paths, log, weeks, protocol, (), stage)
 
-    def made(cutoff: datetime, part: tuple[int, int]) -> Rows:
-        return stacked(kept_rows(work, cutoff, {}, part), stored)
+    def made(cutoff: datetime, n: int = 0, parts: int = 1) -> Rows:
+        return kept_rows(work, cutoff, {}, (n % parts, parts))
 
     rng = np.random.default_rng(0)
-    train = draw_lists([made(cutoff, (n % 2, 2)) for n, cutoff in enumerate(learned)], LIST, rng)
-    validation = draw_lists([made(calibrated, (len(learned) % 2, 2))], CANDIDATES, rng)
-    rows, week = made(judged, (0, 1)), Week.at(log, judged)
+    train = draw_lists([made(cutoff, n, protocol.parts) for n, cutoff in enumerate(learned)], LIST, rng)
+    validation = draw_lists([made(calibrated, len(learned), protocol.parts)], CANDIDATES, rng)
+    rows, week = made(judged), Week.at(log, judged)
     columns = columns_of([g.source for g in contenders.generators()])
-    columns = replace(columns, numeric=(*columns.numeric, "stored_log_odds"))
     shift = level_shift(log, [calibrated], judged)
     result: dict[str, Any] = {
         "protocol": {

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from feature_repo.paths import DataPaths
 from training.dataset.labels import epoch
+from training.retrieval.plan import Plan, read_plan
 
 DAY = 86_400
 F32 = npt.NDArray[np.float32]
@@ -53,7 +54,8 @@ class Catalogue:
 class PurchaseLog:
     """Purchases in order of time: users, items, baskets int32 (n,) by position; at float64 (n,), days since 1970 UTC.
 
-    now: the cutoff in the same days; every purchase lies before it.
+    now: the cutoff in the same days; every purchase lies before it. plan: of promotions, where there is one; what it
+    says of the week after the cutoff counts as known at it.
     """
 
     catalogue: Catalogue
@@ -62,6 +64,7 @@ class PurchaseLog:
     baskets: I32
     at: F64
     now: float
+    plan: Plan | None = None
 
     def __len__(self) -> int:
         return len(self.at)
@@ -147,6 +150,7 @@ def read_log(paths: DataPaths) -> PurchaseLog:
         baskets.astype(np.int32),
         at,
         float(at.max()) + 1,
+        read_plan(paths, catalogue.item_keys),
     )
 
 

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from feature_repo.paths import DataPaths
 from feature_repo.schema import key_of
 from shoprank.errors import UserError
 from tests.conftest import Shop
@@ -27,6 +29,22 @@ def snapshots(root: Path, rows: list[Row], cutoff: datetime = CUTOFF) -> dict[st
         pass
     tables = {v.name: pq.read_table(snapshot_path(paths, v.name, cutoff)).to_pylist() for v in VIEWS}
     return {name: {row.get("user_id") or row["item_id"]: row for row in rows} for name, rows in tables.items()}
+
+
+def write_plan(root: Path, *promotions: tuple[str, datetime, float, float, float]) -> None:
+    """A plan: item, first day of a week, shares of shops that display, advertise, and have it on the front page."""
+    names = ("display_share", "mailer_share", "front_share")
+    rows = [
+        {
+            "item_id": item,
+            "item_key": key_of(item),
+            "starts_at": start,
+            "ends_at": start + timedelta(days=7),
+            **dict(zip(names, shares, strict=True)),
+        }
+        for item, start, *shares in promotions
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), DataPaths(root).promotions)
 
 
 def test_a_users_orders_are_counted_by_window(tmp_path: Path) -> None:
@@ -64,6 +82,37 @@ def test_history_keys_ascend_and_every_array_is_as_long(shop: Shop) -> None:
             assert len({len(a) for a in arrays}) == 1
             keys = row[f"user_{level}_keys"]
             assert keys == sorted(set(keys))
+
+
+def test_without_a_plan_promotions_are_not_known(tmp_path: Path) -> None:
+    tables = snapshots(tmp_path, [event("u1", "i1", CUTOFF - timedelta(days=1))])
+    assert tables["item_features"]["i1"]["item_mailer_share"] is None
+    assert tables["user_features"]["u1"]["user_mailed_purchase_share"] is None
+
+
+def test_the_plan_of_the_week_to_come_and_of_the_past_is_seen_and_no_more(tmp_path: Path) -> None:
+    week = timedelta(days=7)
+    write_plan(
+        tmp_path,
+        ("i1", CUTOFF, 0.2, 1.0, 0.6),
+        ("i2", CUTOFF - week, 0.0, 0.75, 0.0),
+        ("i2", CUTOFF + week, 1.0, 1.0, 1.0),
+    )
+    bought = [CUTOFF - timedelta(days=d) for d in (1, 10)]
+    rows = [event("u1", item, at, session="s") for item in ("i1", "i2") for at in bought]
+    tables = snapshots(tmp_path, rows)
+    items = tables["item_features"]
+    planned = [[items[i][f"item_{what}_share"] for what in ("display", "mailer", "front")] for i in ("i1", "i2", "i3")]
+    assert planned == [pytest.approx([0.2, 1.0, 0.6]), [0, 0, 0], [0, 0, 0]]
+    assert [items[i]["item_mailer_share_before"] for i in ("i1", "i2")] == [0, 0.75]
+    assert [items[i]["item_mailed_purchase_share"] for i in ("i1", "i2", "i3")] == [0, 0.5, None]
+    assert tables["user_features"]["u1"]["user_mailed_purchase_share"] == 0.25
+
+
+def test_a_week_that_is_not_planned_yet_is_not_known(tmp_path: Path) -> None:
+    write_plan(tmp_path, ("i1", CUTOFF - timedelta(days=7), 0.0, 1.0, 0.0))
+    item = snapshots(tmp_path, [event("u1", "i1", CUTOFF - timedelta(days=1))])["item_features"]["i1"]
+    assert (item["item_mailer_share"], item["item_mailer_share_before"]) == (None, 1)
 
 
 def test_items_never_sold_have_a_row(tmp_path: Path) -> None:

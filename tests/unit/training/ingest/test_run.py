@@ -26,7 +26,14 @@ def earlier(tmp_path: Path) -> Ingested:
 
 def test_an_ingest_writes_events_items_users_rejected_rows_and_a_report(earlier: Ingested) -> None:
     names = {path.name for path in earlier.paths.root.iterdir()}
-    assert names == {"events", "items.parquet", "users.parquet", "rejected.parquet", "quality.json"}
+    assert names == {
+        "events",
+        "items.parquet",
+        "users.parquet",
+        "promotions.parquet",
+        "rejected.parquet",
+        "quality.json",
+    }
 
 
 def test_where_every_row_is_rejected_the_counts_are_told_and_the_old_output_stays(

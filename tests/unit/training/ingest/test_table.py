@@ -57,6 +57,7 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
     items = [(i["item_id"], i["name"], i["brand"], i["category"], i["size"]) for i in rows(ingested.paths.items)]
     assert items == [("A-1", "Oat milk", "Own", "drinks", None), ("B-2", "Teapot", "Brown", "kitchen", None)]
     assert [(u["user_id"], u["age"]) for u in rows(ingested.paths.users)] == [("c1", "25-34"), ("c2", "45-54")]
+    assert [(p["item_id"], p["mailer_share"]) for p in rows(ingested.paths.promotions)] == [("B-2", 1.0)]
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1_000), ("us", 1_000_000)])

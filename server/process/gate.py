@@ -11,8 +11,8 @@ The threads that answer are those that take events from the core, one more than 
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
 more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`).
 
-Whatever is private to grpcio stands here, in `context`, `events`, `passing` and `grpc_private`; `Gate` raises where it
-is not as in the versions tested.
+Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing` and `grpc_private`; `Gate` raises
+where it is not as in the versions tested.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from grpc_status import rpc_status
 from server.errors import retry_later
 from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds, Crowd
 from server.process.context import NO_FLAGS, NOTHING, Context, Forget
+from server.process.core import Core
 from server.process.events import Events
 from server.process.grpc_private import checked_state
 from server.process.passing import Passing
@@ -90,7 +91,7 @@ class Gate:
         self._closing = False
         status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
-        self._state.server = _Core(self, self._core)
+        self._state.server = Core(self, self._core)
         self._events = Events(self._state, self._answer_some, self._watch_answered)
 
     def start(self) -> None:
@@ -282,27 +283,3 @@ class _Method:
     def received(self, context: Context, request: bytes | None) -> Forget:
         """See `Gate.received`."""
         return self._gate.received(self, context, request)
-
-
-class _Core:
-    """The C core's server as grpcio sees it; whose queue is the gate's `Events`."""
-
-    def __init__(self, gate: Gate, core: Any) -> None:
-        self._gate = gate
-        self._core = core
-
-    def start(self) -> None:
-        self._gate.start()
-
-    def request_registered_call(self, call_queue: Any, server_queue: Any, method: str, tag: str) -> None:
-        self._gate.request(method)
-
-    def request_call(self, call_queue: Events, server_queue: Events, tag: str) -> None:
-        self._core.request_call(call_queue.queue, server_queue.queue, tag)
-
-    def shutdown(self, queue: Events, tag: Any) -> None:
-        self._gate.close()
-        self._core.shutdown(queue.queue, tag)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._core, name)

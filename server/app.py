@@ -68,6 +68,8 @@ BOUNDED = (
 """Methods whose calls are bounded; those of others pass whatever the load."""
 BRIEF = ("/shoprank.v1.RankingService/RankItems",)
 """Methods of which one thread answers several calls side by side; they step aside for what takes long."""
+STREAMS = ("/shoprank.v1.RankingService/StreamRankItems",)
+"""Methods of which requests are answered side by side with those of others."""
 
 SETTLE_SECONDS = 0.05
 """Time for connections on their way to a socket that has stopped listening."""
@@ -157,8 +159,8 @@ def _start(
     stages = [instruments.watch, *_stages(settings, names)]
     health_servicer = _register(server, settings, ranker, catalogue, models, stages, recorder.unknown_items)
     if settings.limits.gate:
-        bounds = Bounds.of(settings.limits, settings.threads)
-        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued, BRIEF)
+        bounds = Bounds.of(settings.limits, settings.threads, settings.read_ahead)
+        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued, BRIEF, STREAMS)
     if shared_port:  # only now: the kernel hands connections to every process that listens
         listen(server, settings.host, port, credentials)
     server.start()
@@ -199,7 +201,7 @@ def _clock(settings: Settings, listing: Listing) -> Callable[[int], int]:
 
 def _server(settings: Settings, shared_port: bool, recorder: Recorder) -> grpc.Server:
     limits = settings.limits
-    # Behind a gate these threads answer what clients stream alone, each call a thread for as long as it lasts.
+    # Behind a gate these threads answer reflection alone, each call a thread for as long as it lasts.
     threads = Threads(limits.streaming if limits.gate else settings.threads, recorder)
     most = limits.streaming if limits.gate else None
     return grpc.server(threads, options=options(limits, shared_port), maximum_concurrent_rpcs=most)

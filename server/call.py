@@ -32,6 +32,12 @@ class Call:
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self.marked
         self.marked = now
 
+    def add(self, other: Call) -> None:
+        """What was done for another, was done for this one too."""
+        for phase, seconds in other.phases.items():
+            self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+        self.marked = other.marked
+
 
 _current: ContextVar[Call] = ContextVar("call")
 

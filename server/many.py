@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from server import parse, reply
-from server.call import Call
 from server.parse import RankQuery
-from server.ranker import ROWS_A_RUN, Ranker
+from server.ranker import ROWS_A_RUN, Ranker, Ranking
 from server.settings import Settings
 from shoprank.errors import FieldViolation, InvalidRequest, TooLate
 from shoprank.v1.ranking_pb2 import BatchRankItemsRequest
@@ -104,15 +103,19 @@ def _placed(violation: FieldViolation, place: int) -> FieldViolation:
     return FieldViolation(field, violation.description)
 
 
-def ranked(ranker: Ranker, queries: Sequence[RankQuery], active: Callable[[], bool], call: Call) -> Iterator[bytes]:
-    """The replies, in the order of the queries; as many as fit are one run of the model.
+Rank = Callable[[list[RankQuery]], Sequence[Ranking]]
+"""Ranks items for several queries, by one run of the model."""
+
+
+def ranked(ranker: Ranker, queries: Sequence[RankQuery], active: Callable[[], bool], rank: Rank) -> Iterator[bytes]:
+    """The replies, in the order of the queries; as many as fit are ranked at once.
 
     active: whether anybody waits for them still; it is asked before each run, and TooLate is raised where nobody does.
     """
     for group in _groups(ranker, queries):
         if not active():
             raise TooLate("the caller has gone")
-        yield from map(reply.ranked, ranker.rank_all(group, call))
+        yield from map(reply.ranked, rank(group))
 
 
 def _groups(ranker: Ranker, queries: Sequence[RankQuery]) -> Iterator[list[RankQuery]]:

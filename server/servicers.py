@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from time import perf_counter
 
 import grpc
 
@@ -12,11 +16,12 @@ from server.call import Call, current
 from server.catalogue import Catalogue
 from server.many import Bounds
 from server.parse import RankQuery
+from server.process.stream import Stream
 from server.process.together import apart, together
 from server.ranker import Ranker
 from server.ranker import Ranking as Ranked
 from server.security.redaction import Answering, all_answered, answered_here
-from server.stream import ReadAhead
+from server.stream import ReadAhead, taken
 from shoprank.errors import InvalidRequest, Overloaded
 from shoprank.v1 import catalog_pb2, catalog_pb2_grpc
 
@@ -46,46 +51,71 @@ class Ranking:
         call = current()
         query = parse.rank_query(request, self._max_candidates, self._ranker.items.shelf, self._ranker.known)
         call.mark("parse")
-        brief = 0 < len(query.items) <= BRIEF
-        return reply.ranked((together if brief else apart)(self._rank, (query, call, answered_here())))
+        asked = Asked(query, (query,), call, answered_here())
+        return reply.ranked((together if brief(query) else apart)(self._rank, asked)[0])
 
-    def _rank(self, asked: Sequence[tuple[RankQuery, Call, Answering | None]]) -> Sequence[Ranked]:
+    def _rank(self, asked: Sequence[Asked]) -> Sequence[Sequence[Ranked]]:
         """Rankings of items, for calls that are answered side by side."""
         if len(asked) == 1:
-            query, call, _ = asked[0]
-            return [self._ranker.rank(query, call)]
+            one = asked[0]
+            if one.answering is answered_here():
+                return [self._rank_one(one)]
+            with all_answered([one.answering]):
+                return [self._rank_one(one)]
         ours = Call("")
-        with all_answered([answering for _, _, answering in asked]):
-            rankings = self._ranker.rank_all([query for query, _, _ in asked], ours)
-        for _, call, _ in asked:
-            call.phases.update(ours.phases)
-            call.marked = ours.marked
-        return rankings
+        with all_answered([one.answering for one in asked]):
+            rankings = iter(self._ranker.rank_all([query for one in asked for query in one.queries], ours))
+        for one in asked:
+            one.call.add(ours)
+        return [list(islice(rankings, len(one.queries))) for one in asked]
+
+    def _rank_one(self, one: Asked) -> Sequence[Ranked]:
+        if one.query is not None:
+            return [self._ranker.rank(one.query, one.call)]
+        return self._ranker.rank_all(one.queries, one.call)
 
     def BatchRankItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
         queries = many.queries_of(many.requests_of(request), self._max_candidates, self._bounds, self._ranker)
         call.mark("parse")
-        return many.joined(list(many.ranked(self._ranker, queries, context.is_active, call)))
+        rank = partial(self._ranker.rank_all, call=call)
+        return many.joined(list(many.ranked(self._ranker, queries, context.is_active, rank)))
 
-    def StreamRankItems(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    def StreamRankItems(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes | None]:
         if not self._streams.acquire(blocking=False):
             raise Overloaded(f"{self._bounds.streams} streams are answered now, no more at once", STREAM_RETRY_SECONDS)
+        try:
+            if isinstance(context, Stream):
+                yield from self._answers(taken(requests), context)
+            else:
+                yield from self._read_by_a_thread(requests, context)
+        finally:
+            self._streams.release()
+
+    def _read_by_a_thread(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes | None]:
         ahead = ReadAhead(requests, self._bounds.read_ahead)
         if not context.add_callback(ahead.close):
             ahead.close()  # the caller has gone already
         try:
-            yield from self._answers(ahead, context)
+            yield from self._answers(ahead.taken(), context)
         finally:
             ahead.close()
-            self._streams.release()
 
-    def _answers(self, ahead: ReadAhead, context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Answers in the order of the requests; those that were waiting are ranked together."""
+    def _answers(self, waiting: Iterator[list[bytes]], context: grpc.ServicerContext) -> Iterator[bytes | None]:
+        """Answers in the order of the requests; those that were waiting are ranked together. None where none were."""
         call, place = current(), 0
-        for taken in ahead.taken():
+
+        def rank(queries: list[RankQuery]) -> Sequence[Ranked]:
+            asked = Asked(None, queries, call, answered_here())
+            return (together if all(map(brief, queries)) else apart)(self._rank, asked)
+
+        for some in waiting:
+            if not some:
+                yield None
+                call.marked = perf_counter()
+                continue
             queries, wrong = [], None
-            for request in taken:
+            for request in some:
                 try:
                     queries.append(many.query_of(request, place, self._max_candidates, self._ranker))
                 except InvalidRequest as error:
@@ -93,9 +123,27 @@ class Ranking:
                     break
                 place += 1
             call.mark("parse")
-            yield from many.ranked(self._ranker, queries, context.is_active, call)
+            yield from many.ranked(self._ranker, queries, context.is_active, rank)
             if wrong is not None:
                 raise wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call that is answered beside others wants ranked, by one run of the model.
+
+    query: that of a call for one ranking, None of a stream. answering: what is noted of the call for the log.
+    """
+
+    query: RankQuery | None
+    queries: Sequence[RankQuery]
+    call: Call
+    answering: Answering | None
+
+
+def brief(query: RankQuery) -> bool:
+    """Whether its candidates are ranked in about a millisecond."""
+    return 0 < len(query.items) <= BRIEF
 
 
 class Catalog(catalog_pb2_grpc.CatalogServiceServicer):

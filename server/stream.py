@@ -1,4 +1,7 @@
-"""Requests of a stream, read ahead of their answers: as many as wait are taken at once, no more than a bound wait."""
+"""Requests of a stream, read ahead of their answers: as many as wait are taken at once, no more than a bound wait.
+
+Behind the gate the call itself reads ahead (`process.stream`); without it a thread does.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,20 @@ from collections.abc import Iterator
 
 import grpc
 
-MAX_BYTES = 1024 * 1024
-"""Bytes of requests that wait, after which no further one is read."""
+from server.process.stream import MAX_BYTES
+
+
+def taken(requests: Iterator[bytes | None]) -> Iterator[list[bytes]]:
+    """All requests up to each None of an iterator that never waits; an empty list where none came before it."""
+    some: list[bytes] = []
+    for request in requests:
+        if request is not None:
+            some.append(request)
+        else:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 class ReadAhead:

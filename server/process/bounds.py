@@ -31,9 +31,11 @@ class Bounds:
     refusals: float
     retry_after: float
     request_seconds: float
+    streams: int = 32
+    read_ahead: int = 64
 
     @classmethod
-    def of(cls, limits: Limits, threads: int) -> Bounds:
+    def of(cls, limits: Limits, threads: int, read_ahead: int) -> Bounds:
         """The bounds that the settings ask for."""
         return cls(
             threads=threads,
@@ -43,6 +45,8 @@ class Bounds:
             refusals=limits.refusals_per_second,
             retry_after=limits.retry_after_seconds,
             request_seconds=limits.request_seconds,
+            streams=limits.streaming,
+            read_ahead=read_ahead,
         )
 
 

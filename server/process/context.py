@@ -48,7 +48,7 @@ class Context(grpc.ServicerContext):
         self._details = b""
         self._trailing: Any = None
         self._callbacks: list[Callable[[], None]] | None = []
-        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._arrived)
+        self._receive()
 
     def watch(self) -> None:
         """From here on `is_active` tells when the caller goes; before it says True. A call costs less unwatched.
@@ -90,6 +90,9 @@ class Context(grpc.ServicerContext):
         if message is not None:
             operations.append(cygrpc.SendMessageOperation(message, NO_FLAGS))
         self._call.start_server_batch(operations, self._sent)
+
+    def _receive(self) -> None:
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(NO_FLAGS),), self._arrived)
 
     def _arrived(self, event: Any) -> Forget:
         return self._received(self, event.batch_operations[0].message())

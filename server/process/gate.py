@@ -9,10 +9,11 @@ the channel argument `grpc.server.max_pending_requests` are ended by it.
 
 The threads that answer are those that take events from the core, one more than may answer at once, so that one is
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
-more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`).
+more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`),
+and the requests of streams (`stream`) that wait beside them.
 
-Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing` and `grpc_private`; `Gate` raises
-where it is not as in the versions tested.
+Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing`, `stream` and `grpc_private`;
+`Gate` raises where it is not as in the versions tested.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from server.process.core import Core
 from server.process.events import Events
 from server.process.grpc_private import checked_state
 from server.process.passing import Passing
+from server.process.stream import Stream
 from server.process.together import side_by_side
 from server.process.turn import step_aside
 from shoprank.errors import Overloaded
@@ -56,8 +58,9 @@ class Gate:
     server: not started, with the methods registered. methods: paths, `/package.Service/Name`, of methods with one
     request and one reply. refused: called for each call that is refused. queued: told how many seconds a call waited
     for a thread. brief: those of the methods that take so little time that calls are answered side by side; one that
-    takes longer has to say so (`together.apart`). Raises ShoprankError where this version of grpcio is made
-    differently.
+    takes longer has to say so (`together.apart`). streams: methods whose requests and replies are streams, and whose
+    handlers are as `stream.Stream` has it; those of other such methods are answered by grpcio. Raises ShoprankError
+    where this version of grpcio is made differently.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Gate:
         refused: Callable[[], None] = lambda: None,
         queued: Callable[[float], None] = lambda seconds: None,
         brief: Collection[str] = (),
+        streams: Collection[str] = (),
     ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
@@ -77,13 +81,14 @@ class Gate:
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
         self._methods: dict[str, _Method] = {
-            path: _Method(self, path, handler, bounded=path in methods, brief=path in brief)
+            path: _Method(self, path, handler, bounded=path in methods, brief=path in brief or path in streams)
             for path, handler in self._state.registered_method_handlers.items()
-            if not handler.request_streaming
+            if path in streams or not handler.request_streaming
         }
         self._bounded = [method for method in self._methods.values() if method.bounded]
         self._busy = 0  # threads that answer
         self._answering: set[Context] = set()
+        self._streams: set[Stream] = set()
         self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
         self._timer: Timer | None = None
@@ -102,7 +107,7 @@ class Gate:
     def request(self, path: str) -> None:
         """grpcio starts to ask for calls of the method. The server's lock is held."""
         method = self._methods.get(path)
-        if method is None:  # grpcio's own way for what clients stream
+        if method is None:  # grpcio's own way
             self._core.request_registered_call(self._events.queue, self._events.queue, path, path)
             return
         for _ in range(max(1, self._room()) if method.bounded else AT_HAND):
@@ -122,6 +127,8 @@ class Gate:
                 self._refuse(event)
             elif method.bounded:
                 self._receive(method, event)
+            elif method.handler.request_streaming:
+                self._open(method, event)
             else:
                 self._passing.take(method.handler, event)
             self._ask_for_more(method)
@@ -139,6 +146,22 @@ class Gate:
         self._awaited.add(context)
         for overdue in self._awaited.overdue():
             overdue.cancel()
+
+    def _open(self, method: _Method, event: Any) -> None:
+        """Begin a stream, where one more may be open."""
+        if len(self._streams) >= self._bounds.streams:
+            self._refuse(event)
+            return
+        stream = Stream(event, method.handler, method.ready, self._bounds.read_ahead)
+        stream.add_callback(partial(self._streams.discard, stream))
+        self._state.rpc_states.add(stream)
+        self._streams.add(stream)
+        self._waiting.append((method, stream, b"", perf_counter()))
+
+    def ready(self, method: _Method, stream: Stream) -> None:
+        """A stream can go on."""
+        with self._state.lock:
+            self._waiting.append((method, stream, b"", perf_counter()))
 
     def received(self, method: _Method, context: Context, request: bytes | None) -> Forget:
         """The request is there, or will not come."""
@@ -173,11 +196,12 @@ class Gate:
 
     def _taken(self) -> list[Waiting]:
         """Calls to be answered by one thread. Those left are watched: their callers may go before their turn."""
-        waiting = self._waiting
-        taken = [waiting.popleft()]
-        if taken[0][0].brief:
-            while waiting and waiting[0][0].brief and len(taken) < SIDE_BY_SIDE:
-                taken.append(waiting.popleft())
+        waiting, left = self._waiting, SIDE_BY_SIDE
+        taken: list[Waiting] = []
+        while waiting and left and (not taken or (taken[0][0].brief and waiting[0][0].brief)):
+            taken.append(waiting.popleft())
+            context = taken[-1][1]
+            left -= context.allow(left) if isinstance(context, Stream) else 1
         for _, context, _, _ in waiting:
             context.watch()
         return taken
@@ -185,8 +209,13 @@ class Gate:
     def _answer(self, method: _Method, context: Context, request: bytes, since: float) -> None:
         """Answer one call. Whatever becomes of it, the thread goes on to the next."""
         try:
-            self._queued(perf_counter() - since)
-            context.answer(request, method.handler)
+            if not isinstance(context, Stream):
+                self._queued(perf_counter() - since)
+                context.answer(request, method.handler)
+                return
+            if not context.begun:
+                self._queued(perf_counter() - since)
+            context.go_on()
         except Exception:
             log.exception("%s: the answer could not be sent", method.path)
             context.set_trailing_metadata(None)
@@ -261,7 +290,7 @@ class Gate:
 
 
 Waiting: TypeAlias = "tuple[_Method, Context, bytes, float]"
-"""A call whose request is there, and when it came."""
+"""A call, its request, and when it came; or a stream that can go on, no bytes, and since when."""
 
 
 class _Method:
@@ -276,9 +305,15 @@ class _Method:
         self.handler = handler
         if bounded and handler.response_streaming:
             raise ValueError(f"{path}: a method whose replies are a stream cannot be bounded")
+        if handler.request_streaming and not handler.response_streaming:
+            raise ValueError(f"{path}: a method whose requests alone are a stream is answered by grpcio")
 
     def __call__(self, event: Any) -> Forget:
         return self._gate.arrived(self, event)
+
+    def ready(self, stream: Stream) -> None:
+        """See `Gate.ready`."""
+        self._gate.ready(self, stream)
 
     def received(self, context: Context, request: bytes | None) -> Forget:
         """See `Gate.received`."""

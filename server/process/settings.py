@@ -47,7 +47,7 @@ class Limits(BaseModel):
         description="Calls refused with a RetryInfo at most; more are ended at once.",
     )
     retry_after_seconds: float = Field(1.0, ge=0, description="When a refused caller is told to ask again.")
-    streaming: int = Field(32, ge=1, description="Calls whose requests are a stream at once; each has a thread.")
+    streaming: int = Field(32, ge=1, description="Calls whose requests are a stream at once.")
     request_seconds: float = Field(10.0, gt=0, description="Time to send the request of a call that was begun.")
     client_rate: float = Field(0.0, ge=0, description="Calls a second of one client at most; 0 for no limit.")
     client_burst: float = Field(100.0, ge=1, description="Calls of one client at once at most, where there is a rate.")

@@ -75,7 +75,8 @@ class Redaction:
 
         def noted(requests: Iterator[Any], recent: _Recent) -> Iterator[Any]:
             for request in requests:
-                recent.add(request)
+                if request is not None:  # None: there is none now, see `process.stream`
+                    recent.add(request)
                 yield request
 
         def begin(request: Any) -> Any:

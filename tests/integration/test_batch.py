@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from server.app import Running, start
+from server.process.settings import Limits
 from shoprank import AsyncClient, Client, InvalidRequest, RankRequest, ServerError
 from shoprank.v1 import ranking_pb2 as pb
 from shoprank.v1 import ranking_pb2_grpc
@@ -65,6 +66,43 @@ def test_a_stream_answers_as_one_call_each_does_in_the_same_order(stub: ranking_
     replies = list(stub.StreamRankItems(iter(REQUESTS * 5)))
     assert len(replies) == 5 * len(expected)
     assert all(map(alike, replies, expected * 5))
+
+
+def test_streams_and_calls_at_once_get_their_own_answers(trained: Shop) -> None:
+    running = start(settings(trained.paths.root, trained.models, clock="snapshot", max_streams=6))
+    wrong: list[str] = []
+    with grpc.insecure_channel(running.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        expected = [stub.RankItems(request) for request in REQUESTS]
+
+        def by_stream(first: int) -> None:
+            replies = list(stub.StreamRankItems(iter((REQUESTS[first:] + REQUESTS[:first]) * 4), timeout=60))
+            if len(replies) != 240 or not all(map(alike, replies, (expected[first:] + expected[:first]) * 4)):
+                wrong.append(f"stream {first}")
+
+        def by_calls(first: int) -> None:
+            for request, reply in list(zip(REQUESTS, expected, strict=True))[first:]:
+                if not alike(stub.RankItems(request, timeout=60), reply):
+                    wrong.append(f"call {first}")
+
+        callers = [(by_stream, n) for n in range(6)] + [(by_calls, n) for n in range(3)]
+        threads = [threading.Thread(target=how, args=(first,)) for how, first in callers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    running.stop()
+    assert wrong == []
+
+
+def test_a_stream_is_answered_alike_without_the_gate(trained: Shop, stub: ranking_pb2_grpc.RankingServiceStub) -> None:
+    expected = list(stub.StreamRankItems(iter(REQUESTS)))
+    running = start(settings(trained.paths.root, trained.models, clock="snapshot", limits=Limits(gate=False)))
+    with grpc.insecure_channel(running.address) as channel:
+        replies = list(ranking_pb2_grpc.RankingServiceStub(channel).StreamRankItems(iter(REQUESTS), timeout=60))
+    running.stop()
+    assert len(replies) == len(expected)
+    assert all(map(alike, replies, expected))
 
 
 def test_every_bad_field_of_a_batch_is_named_with_its_request(client: Client) -> None:

@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,10 @@ from shoprank.traffic import Share, Traffic
 from shoprank.v1 import ranking_pb2, ranking_pb2_grpc
 from tests.conftest import Shop, settings
 from tests.integration.telemetry.conftest import Measured, scrape
+from tests.serving import eventually
 
 RANK = "shoprank.v1.RankingService/RankItems"
+STREAM = "shoprank.v1.RankingService/StreamRankItems"
 SCORE = "shoprank.v1.RankingService/ScoreItems"
 ITEMS = [f"i{i}" for i in range(40)]
 REQUEST = ranking_pb2.RankItemsRequest(user_id="u1", item_ids=ITEMS)
@@ -91,6 +93,39 @@ def test_calls_are_counted_by_how_they_ended(measured: Begin, monkeypatch: pytes
     for phase in ("parse", "features", "inference", "reply"):
         assert server.value("shoprank_request_phase_seconds_count", phase=phase) >= 3, phase
     assert server.value("shoprank_request_queue_seconds_count") >= 9
+
+
+def counted_once(server: Measured, code: str) -> bool:
+    return requests(server, STREAM, code) == 1
+
+
+def test_a_stream_is_one_call_counted_as_its_caller_saw_it(measured: Begin) -> None:
+    server = measured()
+    never = threading.Event()
+
+    def open_ended() -> Iterator[ranking_pb2.RankItemsRequest]:
+        yield from [REQUEST] * 3
+        never.wait(10)
+
+    with grpc.insecure_channel(server.address) as channel:
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        ended = stub.StreamRankItems(iter([REQUEST] * 20), timeout=10)
+        assert len(list(ended)) == 20
+        assert dict(ended.trailing_metadata())["x-request-id"]
+        left: Any = stub.StreamRankItems(open_ended(), timeout=10)
+        assert len([next(left) for _ in range(3)]) == 3
+        assert server.value("shoprank_requests_in_flight") == 1
+        left.cancel()
+        with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+            list(stub.StreamRankItems(open_ended(), timeout=0.5))
+    never.set()
+    for code in ("OK", "CANCELLED", "DEADLINE_EXCEEDED"):
+        eventually(partial(counted_once, server, code))
+    assert server.value("shoprank_request_duration_seconds_count", method=STREAM) == 3
+    assert server.value("shoprank_requests_in_flight") == 0
+    assert server.value("shoprank_request_queue_seconds_count") == 3
+    for phase in ("parse", "features", "inference", "reply"):
+        assert server.value("shoprank_request_phase_seconds_count", phase=phase) >= 1, phase
 
 
 def test_a_call_whose_caller_has_gone_is_counted_as_its_caller_saw_it(

@@ -61,9 +61,7 @@ class Settings(BaseSettings):
     max_batch_candidates: int = Field(
         200_000, ge=1, le=10_000_000, description="Candidates of a batch at most, over all its requests."
     )
-    max_streams: int = Field(
-        4, ge=1, le=256, description="Streams answered at once."
-    )
+    max_streams: int = Field(4, ge=1, le=256, description="Streams answered at once.")
     read_ahead: int = Field(
         64, ge=1, le=1_000, description="Requests of a stream that are read, and ranked together, ahead of its answers."
     )

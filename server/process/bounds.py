@@ -11,14 +11,21 @@ from server.process.settings import Limits
 
 FRESH_SECONDS = 0.05
 """Time in which the request of a call that has begun arrives, as a rule: with it."""
+LATEST = 0.05
+"""Share of the calls answered last in the pace."""
+RELIEF = 0.2
+"""Part of the patience after which a queue that was not full is a burst again. At less of it a server that is asked for
+a tenth too much has a queue and a burst by turns; at more, one that could do a tenth more than it is asked for stays
+crowded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How many calls may be inside the gate: being answered, or waiting for a thread that does.
 
-    threads: those that answer calls. burst: calls that wait at most. queue: calls that wait at most once calls have
-    been waiting without a break for `patience` seconds, for then a queue is no burst and only makes all of them late.
+    threads: those that answer calls. burst: calls that may wait, however long each takes; or as many as have their turn
+    within burst_seconds, where that is more. queue, queue_seconds: the same once calls have been waiting without a
+    break for `patience` seconds, for then a queue is no burst and only makes all of them late.
     refusals: calls a second that are refused with RESOURCE_EXHAUSTED and a RetryInfo at most, 0 for none; the others
     wait in the C core, or are ended by it. retry_after: seconds, for the RetryInfo. request_seconds: time a caller has
     to send the request of a call that it has begun.
@@ -31,6 +38,8 @@ class Bounds:
     refusals: float
     retry_after: float
     request_seconds: float
+    burst_seconds: float = 0.0
+    queue_seconds: float = 0.0
     streams: int = 32
     read_ahead: int = 64
 
@@ -45,40 +54,55 @@ class Bounds:
             refusals=limits.refusals_per_second,
             retry_after=limits.retry_after_seconds,
             request_seconds=limits.request_seconds,
+            burst_seconds=limits.burst_seconds,
+            queue_seconds=limits.queue_seconds,
             streams=limits.streaming,
             read_ahead=read_ahead,
         )
 
 
+class Pace:
+    """Seconds that a call takes a thread, of those that were answered last; 0 before the first."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def add(self, calls: int, seconds: float) -> None:
+        """So many calls, side by side, took so long."""
+        each = seconds / calls
+        self.seconds += (each - self.seconds) * (LATEST if self.seconds else 1.0)
+
+
 class Crowd:
     """Tells a queue that lasts from a burst.
 
-    It lasts once calls have been waiting without a break for `patience` seconds, and until fewer than `queue` have been
-    waiting at every look for ten times as long.
+    It lasts once calls have been waiting without a break for `patience` seconds, and until for a part of that time
+    nobody found it full: a server that could do all it is asked for is full now and then too, but not for long. How
+    many wait does not tell: where few are let in, a thread takes them all at once, and none is left.
     """
 
-    def __init__(self, queue: int, patience: float) -> None:
-        self._queue = queue
+    def __init__(self, patience: float) -> None:
         self._patience = patience
-        self._since: float | None = None
-        self._crowded: float | None = None
+        self._since = monotonic()  # when none waited, and once it lasts, when it was full
+        self._lasts = False
 
-    def lasts(self, waiting: int) -> bool:
-        """Whether it lasts, now that so many calls are waiting."""
-        if waiting <= 0 and self._crowded is None:
-            self._since = None
-            return False
+    def empty(self) -> None:
+        """No call waits."""
+        if not self._lasts:
+            self._since = monotonic()
+
+    def full(self) -> None:
+        """There is no room."""
+        if self._lasts:
+            self._since = monotonic()
+
+    def lasts(self) -> bool:
+        """Whether it lasts now."""
         now = monotonic()
-        if self._crowded is not None:
-            if waiting >= self._queue:
-                self._crowded = now
-            elif now - self._crowded > 10 * self._patience:
-                self._crowded = self._since = None
-        elif self._since is None:
+        if now - self._since >= self._patience * (RELIEF if self._lasts else 1.0):
+            self._lasts = not self._lasts
             self._since = now
-        elif now - self._since > self._patience:
-            self._crowded = now
-        return self._crowded is not None
+        return self._lasts
 
 
 class Allowance:

@@ -31,15 +31,17 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension wi
 from grpc_status import rpc_status
 
 from server.errors import retry_later
-from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds, Crowd
+from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds
 from server.process.context import NO_FLAGS, NOTHING, Context, Forget
 from server.process.core import Core
 from server.process.events import Events
+from server.process.gated import Gated
 from server.process.grpc_private import checked_state
 from server.process.passing import Passing
+from server.process.room import Room
 from server.process.stream import Stream
 from server.process.together import side_by_side
-from server.process.turn import step_aside
+from server.process.turn import OVERDUE_SECONDS, step_aside
 from shoprank.errors import Overloaded
 
 AT_THE_END = 64
@@ -47,7 +49,7 @@ AT_THE_END = 64
 SIDE_BY_SIDE = 8
 """Calls at most that one thread answers side by side."""
 AT_HAND = 64
-"""Calls of each other method that are asked for ahead, so that the C core need not end any."""
+"""Calls of a method that are asked for ahead at most; so many of each that is not bounded, so that none is ended."""
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +82,8 @@ class Gate:
         self._passing = Passing(self._state)
         self._bounds = bounds
         self._allowed = Allowance(bounds.refusals)
-        self._methods: dict[str, _Method] = {
-            path: _Method(self, path, handler, bounded=path in methods, brief=path in brief or path in streams)
+        self._methods: dict[str, Gated] = {
+            path: Gated(self, path, handler, bounded=path in methods, brief=path in brief or path in streams)
             for path, handler in self._state.registered_method_handlers.items()
             if path in streams or not handler.request_streaming
         }
@@ -92,12 +94,12 @@ class Gate:
         self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
         self._timer: Timer | None = None
-        self._crowd = Crowd(bounds.queue, bounds.patience)
+        self._room = Room(bounds)
         self._closing = False
         status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = Core(self, self._core)
-        self._events = Events(self._state, self._answer_some, self._watch_answered)
+        self._events = Events(self._state, self._answer_some, self._watch_late)
 
     def start(self) -> None:
         """The server starts: from now on there are events."""
@@ -110,10 +112,10 @@ class Gate:
         if method is None:  # grpcio's own way
             self._core.request_registered_call(self._events.queue, self._events.queue, path, path)
             return
-        for _ in range(max(1, self._room()) if method.bounded else AT_HAND):
+        for _ in range(min(max(1, self._left()), AT_HAND) if method.bounded else AT_HAND):
             self._ask(method)
 
-    def arrived(self, method: _Method, event: Any) -> Forget:
+    def arrived(self, method: Gated, event: Any) -> Forget:
         """The C core hands over a call, or nothing more when it shuts down."""
         with self._state.lock:
             method.asked -= 1
@@ -122,7 +124,7 @@ class Gate:
             if not event.success:
                 return self._ended(method)
             # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
-            full = method.bounded and self._room() <= -self._bounds.threads and not self._closing
+            full = method.bounded and self._left() <= -self._bounds.threads and not self._closing
             if full and self._allowed.left():
                 self._refuse(event)
             elif method.bounded:
@@ -134,12 +136,11 @@ class Gate:
             self._ask_for_more(method)
         return NOTHING
 
-    def _room(self) -> int:
+    def _left(self) -> int:
         """Calls that may still come in."""
-        waiting = self._busy + len(self._waiting) + self._awaited.fresh() - self._bounds.threads
-        return (self._bounds.queue if self._crowd.lasts(waiting) else self._bounds.burst) - waiting
+        return self._room.left(self._busy, len(self._waiting) + self._awaited.fresh())
 
-    def _receive(self, method: _Method, event: Any) -> None:
+    def _receive(self, method: Gated, event: Any) -> None:
         """Wait for the call's request. No thread waits for one that does not come."""
         context = Context(event, method.received)
         self._state.rpc_states.add(context)
@@ -147,7 +148,7 @@ class Gate:
         for overdue in self._awaited.overdue():
             overdue.cancel()
 
-    def _open(self, method: _Method, event: Any) -> None:
+    def _open(self, method: Gated, event: Any) -> None:
         """Begin a stream, where one more may be open."""
         if len(self._streams) >= self._bounds.streams:
             self._refuse(event)
@@ -158,12 +159,12 @@ class Gate:
         self._streams.add(stream)
         self._waiting.append((method, stream, b"", perf_counter()))
 
-    def ready(self, method: _Method, stream: Stream) -> None:
+    def ready(self, method: Gated, stream: Stream) -> None:
         """A stream can go on."""
         with self._state.lock:
             self._waiting.append((method, stream, b"", perf_counter()))
 
-    def received(self, method: _Method, context: Context, request: bytes | None) -> Forget:
+    def received(self, method: Gated, context: Context, request: bytes | None) -> Forget:
         """The request is there, or will not come."""
         with self._state.lock:
             self._awaited.remove(context)
@@ -182,6 +183,7 @@ class Gate:
             taken = self._taken()
             self._busy += 1
             self._answering.update(context for _, context, _, _ in taken)
+        began = perf_counter()
         if len(taken) > 1:
             side_by_side([partial(self._answer, *one) for one in taken])
         else:
@@ -191,22 +193,26 @@ class Gate:
             self._answer(*taken[0])
         with self._state.lock:
             self._busy -= 1
+            self._room.pace.add(len(taken), perf_counter() - began)
             self._ask_for_more()
             return bool(self._waiting)
 
     def _taken(self) -> list[Waiting]:
-        """Calls to be answered by one thread. Those left are watched: their callers may go before their turn."""
+        """Calls to be answered by one thread. Those left are watched, unless their turn comes before a caller goes."""
         waiting, left = self._waiting, SIDE_BY_SIDE
         taken: list[Waiting] = []
         while waiting and left and (not taken or (taken[0][0].brief and waiting[0][0].brief)):
             taken.append(waiting.popleft())
             context = taken[-1][1]
             left -= context.allow(left) if isinstance(context, Stream) else 1
-        for _, context, _, _ in waiting:
-            context.watch()
+        if not 0 < self._room.pace.seconds * len(waiting) < OVERDUE_SECONDS:
+            for _, context, _, _ in waiting:
+                context.watch()
+        if not waiting:
+            self._room.crowd.empty()
         return taken
 
-    def _answer(self, method: _Method, context: Context, request: bytes, since: float) -> None:
+    def _answer(self, method: Gated, context: Context, request: bytes, since: float) -> None:
         """Answer one call. Whatever becomes of it, the thread goes on to the next."""
         try:
             if not isinstance(context, Stream):
@@ -225,11 +231,11 @@ class Gate:
             with self._state.lock:
                 self._answering.discard(context)
 
-    def _watch_answered(self) -> None:
+    def _watch_late(self) -> None:
         """What should take little takes long: see whether callers go meanwhile."""
         with self._state.lock:
-            answering = list(self._answering)
-        for context in answering:
+            late = [*self._answering, *(context for _, context, _, _ in self._waiting)]
+        for context in late:
             context.watch()
 
     def _refuse(self, event: Any) -> None:
@@ -243,14 +249,14 @@ class Gate:
         )
         event.call.start_server_batch(operations, lambda _: (event, ()))
 
-    def _ask_for_more(self, method: _Method | None = None) -> None:
+    def _ask_for_more(self, method: Gated | None = None) -> None:
         """Ask for as many calls of each method as there is room for, so that a burst need not wait in the C core."""
         if self._closing:
             return
         if method and not method.bounded:
             self._ask(method)
             return
-        wanted = self._room()
+        wanted = min(self._left(), AT_HAND)
         if wanted <= 0:
             wanted = min(self._allowed.left(), AT_HAND)  # to refuse them
             self._look_again()
@@ -270,7 +276,7 @@ class Gate:
             self._timer = None
             self._ask_for_more()
 
-    def _ask(self, method: _Method) -> None:
+    def _ask(self, method: Gated) -> None:
         method.asked += 1
         self._core.request_registered_call(self._events.queue, self._events.queue, method.path, method)
 
@@ -281,7 +287,7 @@ class Gate:
             while method.asked < AT_THE_END:
                 self._ask(method)
 
-    def _ended(self, method: _Method) -> Forget:
+    def _ended(self, method: Gated) -> Forget:
         """One of those asked for was not needed. After the last the server may stop."""
         if method.asked:
             return NOTHING
@@ -289,32 +295,5 @@ class Gate:
         return method, ()
 
 
-Waiting: TypeAlias = "tuple[_Method, Context, bytes, float]"
+Waiting: TypeAlias = "tuple[Gated, Context, bytes, float]"
 """A call, its request, and when it came; or a stream that can go on, no bytes, and since when."""
-
-
-class _Method:
-    """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own."""
-
-    def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool, brief: bool) -> None:
-        self._gate = gate
-        self.path = path
-        self.bounded = bounded
-        self.brief = brief
-        self.asked = 0
-        self.handler = handler
-        if bounded and handler.response_streaming:
-            raise ValueError(f"{path}: a method whose replies are a stream cannot be bounded")
-        if handler.request_streaming and not handler.response_streaming:
-            raise ValueError(f"{path}: a method whose requests alone are a stream is answered by grpcio")
-
-    def __call__(self, event: Any) -> Forget:
-        return self._gate.arrived(self, event)
-
-    def ready(self, stream: Stream) -> None:
-        """See `Gate.ready`."""
-        self._gate.ready(self, stream)
-
-    def received(self, context: Context, request: bytes | None) -> Forget:
-        """See `Gate.received`."""
-        return self._gate.received(self, context, request)

@@ -33,11 +33,13 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gate: bool = Field(True, description="Whether calls are held back before they cost much; without it all are taken.")
-    burst: int = Field(32, ge=0, description="Calls that wait for a thread at most.")
-    queue: int = Field(
-        6, ge=0, description="Calls that wait at most once there has been a queue for `patience_seconds`."
+    burst: int = Field(32, ge=0, description="Calls that may wait for a thread, however long each takes.")
+    burst_seconds: float = Field(
+        0.05, ge=0, description="Calls that take little may wait beyond these, while their turn comes within this time."
     )
-    patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
+    queue: int = Field(6, ge=0, description="As `burst`, once there has been a queue for `patience_seconds`.")
+    queue_seconds: float = Field(0.002, ge=0, description="As `burst_seconds`, then.")
+    patience_seconds: float = Field(0.5, ge=0, description="Time for which a queue is taken for a burst.")
     pending: int = Field(
         2, ge=1, le=MOST, description="Calls of a method that wait in gRPC's core; more are ended at once."
     )

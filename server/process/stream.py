@@ -170,7 +170,7 @@ class Stream(Context):
         with self._lock:
             self._due -= 1
             self._receiving = False
-            if request is None:
+            if request is None:  # so too where the caller has gone, which the core says a moment later
                 self._half_closed = True
             else:
                 self._requests.append(request)

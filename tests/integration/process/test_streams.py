@@ -24,6 +24,9 @@ BOUNDS = Bounds(
     streams=24, read_ahead=16,
 )  # fmt: skip
 LARGE = 100_000
+GONE = (["gone, over"], ["end"])
+"""How a handler ends whose caller has gone. gRPC says first that no request will come; where its own threads watch the
+connections, as here and not in `shoprank serve`, a handler may hear of that before it hears the rest."""
 name: ContextVar[bytes] = ContextVar("name")
 
 
@@ -192,7 +195,8 @@ def test_a_handler_hears_of_a_caller_who_goes_while_it_waits(repeating: Repeatin
     stream = repeating.repeat(iter(Asking(b"a")), timeout=20)
     assert next(stream) == b"a a"
     stream.cancel()
-    eventually(lambda: repeating.ended == ["gone, over"])
+    eventually(lambda: repeating.ended)
+    assert repeating.ended in GONE
     eventually(repeating.idle)
 
 
@@ -201,7 +205,8 @@ def test_a_deadline_ends_a_stream_that_waits(repeating: Repeating) -> None:
     with pytest.raises(grpc.RpcError) as error:
         list(stream)
     assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    eventually(lambda: repeating.ended == ["gone, over"])
+    eventually(lambda: repeating.ended)
+    assert repeating.ended in GONE
     eventually(repeating.idle)
 
 
@@ -251,7 +256,7 @@ def test_a_stream_that_does_not_end_is_ended_with_the_grace_period(repeating: Re
     assert 0.4 < time.monotonic() - began < 3
     with pytest.raises(grpc.RpcError):
         next(stream)
-    assert repeating.ended == ["gone, over"]
+    assert repeating.ended in GONE
 
 
 def test_more_streams_than_may_be_open_are_refused_and_a_place_is_free_again(repeating: Repeating) -> None:
@@ -285,20 +290,14 @@ def reads_all(stream: Any) -> None:
 @pytest.mark.parametrize("caller", [goes_early, goes_after_an_answer, reads_all])
 def test_streams_leave_neither_objects_nor_threads(repeating: Repeating, caller: Callable[[Any], None]) -> None:
     reads_all(repeating.repeat(iter(requests_of(0, 40)), timeout=20))
-    eventually(lambda: repeating.idle() and not client_threads())
+    eventually(repeating.idle)
     before = threading.active_count()
     for i in range(100):
         caller(repeating.repeat(iter(requests_of(i, 40)), timeout=20))
         eventually(lambda: len(repeating.gate._streams) < BOUNDS.streams // 2)
-    eventually(lambda: repeating.idle() and not client_threads())
-    assert threading.active_count() <= before
+    eventually(lambda: repeating.idle() and threading.active_count() <= before)
     gc.collect()
     assert [one for one in gc.get_objects() if isinstance(one, Stream)] == []
-
-
-def client_threads() -> list[threading.Thread]:
-    """Threads of grpcio's client, which has one for each call's requests and one for events."""
-    return [one for one in threading.enumerate() if "_channel" in one.name or "consume" in one.name]
 
 
 def test_a_method_whose_requests_alone_are_a_stream_is_none_of_the_gate() -> None:

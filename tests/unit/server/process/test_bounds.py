@@ -14,28 +14,37 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_queue_lasts_after_the_patience_and_until_it_was_short_for_long(clock: list[float]) -> None:
-    crowd = bounds.Crowd(queue=4, patience=0.1)
-    assert not crowd.lasts(20)
-    clock[0] = 0.09
-    assert not crowd.lasts(20)
-    clock[0] = 0.11
-    assert crowd.lasts(20)
-    clock[0] = 0.5
-    assert crowd.lasts(0)
-    clock[0] = 1.0
-    assert crowd.lasts(4)
-    clock[0] = 1.9
-    assert crowd.lasts(3)
-    clock[0] = 2.1
-    assert not crowd.lasts(3)
+def test_a_queue_lasts_after_the_patience_and_until_it_was_not_full_for_a_part_of_it(clock: list[float]) -> None:
+    crowd = bounds.Crowd(patience=0.5)
+    for now, lasts in ((0.3, False), (0.49, False), (0.51, True), (0.6, True)):
+        clock[0] = now
+        assert crowd.lasts() is lasts, now
+    crowd.empty()  # all that were let in were taken at once
+    clock[0] = 0.9
+    crowd.full()
+    clock[0] = 0.99
+    assert crowd.lasts()
+    clock[0] = 1.01
+    assert not crowd.lasts()
 
 
 def test_a_queue_that_empties_in_between_is_a_burst(clock: list[float]) -> None:
-    crowd = bounds.Crowd(queue=4, patience=0.1)
+    crowd = bounds.Crowd(patience=0.5)
     for i in range(100):
-        clock[0] = i * 0.05
-        assert not crowd.lasts(i % 2 * 30)
+        clock[0] = i * 0.3
+        crowd.full()
+        assert not crowd.lasts()
+        crowd.empty()
+
+
+def test_a_pace_is_that_of_a_call_and_follows_the_latest() -> None:
+    pace = bounds.Pace()
+    assert pace.seconds == 0
+    pace.add(8, 0.0024)
+    assert pace.seconds == pytest.approx(0.0003)
+    for _ in range(200):
+        pace.add(1, 0.02)
+    assert pace.seconds == pytest.approx(0.02, rel=0.01)
 
 
 def test_an_allowance_keeps_a_tenth_of_a_second(clock: list[float]) -> None:

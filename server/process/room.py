@@ -1,0 +1,35 @@
+"""How many calls may still come in."""
+
+from __future__ import annotations
+
+from server.process.bounds import Bounds, Crowd, Pace
+
+
+class Room:
+    """The room that is left, by how many calls wait and how long each takes.
+
+    A bound on calls alone would be too low for brief ones, of which a thread has done eight by the time that it hears
+    of the next, and too high for long ones.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self.crowd = Crowd(bounds.patience)
+        self.pace = Pace()
+
+    def left(self, busy: int, waiting: int) -> int:
+        """Calls that may come in beside those that wait, and those that so many threads are busy with.
+
+        Below 0 where there are too many already.
+        """
+        if not waiting:
+            self.crowd.empty()
+        bounds, pace = self._bounds, self.pace.seconds
+        few, seconds = bounds.burst, bounds.burst_seconds
+        if self.crowd.lasts():
+            few, seconds = bounds.queue, bounds.queue_seconds
+        most = max(few, int(seconds / pace)) if pace else few
+        left = most - (busy + waiting - bounds.threads)
+        if left <= 0:
+            self.crowd.full()
+        return left

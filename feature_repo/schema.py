@@ -100,9 +100,7 @@ ITEM_NUMBERS = (
     Feature("item_category_share_28d", "share of its category's order lines in the last 28 days, 0 to 1"),
     Feature("item_views_28d", "views, searches and clicks in the last 28 days"),
     Feature("item_carts_28d", "times put into a cart in the last 28 days"),
-    Feature(
-        "item_display_share", "share of shops that display it in the 7 days to come, 0 to 1; null if untold"
-    ),
+    Feature("item_display_share", "share of shops that display it in the 7 days to come, 0 to 1; null if untold"),
     Feature("item_mailer_share", "share of shops that advertise it in the 7 days to come"),
     Feature("item_front_share", "share of shops that have it on the advertisement's front page in the 7 days to come"),
     Feature("item_mailer_share_before", "share of shops that advertised it in the last 7 days"),

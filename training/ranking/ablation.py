@@ -20,6 +20,7 @@ from training.ranking.names import (
     LISTWISE,
     MLPS,
     PAIRWISE,
+    PIECEWISE,
     PLAIN,
     RETRIEVAL,
     STORED,
@@ -69,6 +70,8 @@ class Ranker:
         return isinstance(self.how, Network) or bool(self.members)
 
 
+BINS = 8
+"""Of each number's piecewise-linear encoding, in the rankers that have one."""
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
 RANKERS = (
@@ -76,10 +79,11 @@ RANKERS = (
     Ranker(PLAIN, Network(), columns="schema"),
     Ranker(RETRIEVAL, Network()),
     Ranker(WIDE, Network(_WIDE)),
-    Ranker(LISTWISE, Network(_WIDE, "listwise")),
-    Ranker(PAIRWISE, Network(_WIDE, "pairwise")),
-    Ranker(MLPS, Network(_WIDE, "listwise"), seeds=(1, 2), members=(LISTWISE, WIDE)),
-    Ranker(LIGHTGBM, Trees("binary")),
+    Ranker(PIECEWISE, Network(_WIDE, bins=BINS)),
+    Ranker(LISTWISE, Network(_WIDE, "listwise", bins=BINS)),
+    Ranker(PAIRWISE, Network(_WIDE, "pairwise", bins=BINS)),
+    Ranker(MLPS, Network(_WIDE, bins=BINS), seeds=(1, 2), members=(PIECEWISE, LISTWISE)),
+    Ranker(LIGHTGBM, Trees("binary", 31, 0.03, 800)),
     Ranker(LAMBDARANK, Trees("lambdarank"), is_log_odds=False),
     Ranker(CHAMPION, None, seeds=(), members=(MLPS, LIGHTGBM)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -114,12 +115,15 @@ def rows_path(paths: DataPaths, cutoff: datetime, part: tuple[int, int]) -> Path
 
 
 def kept_rows(work: Evaluation, cutoff: datetime, seconds: dict[str, float], part: tuple[int, int] = (0, 1)) -> Rows:
-    """The rows of a cutoff: read where they are kept, else made. `seconds` gets the time of each stage of the last.
+    """The rows of a cutoff: read where they are kept, else made. `seconds` gets the time of each stage of making them.
 
     part: first user and step, of those with purchases on both sides of the cutoff.
     """
     path = rows_path(work.paths, cutoff, part)
+    spent_on = path.with_suffix(".json")
     if path.is_file():
+        if spent_on.is_file():
+            seconds.update(json.loads(spent_on.read_text()))
         return Rows.read(path)
     times = [perf_counter()]
     blend = fit_blend(work.log.before(cutoff), contenders.generators(), contenders.weights(), work.stage)
@@ -132,6 +136,7 @@ def kept_rows(work: Evaluation, cutoff: datetime, seconds: dict[str, float], par
     for name, spent in zip(("fit generators", "retrieve", "join features"), np.diff(times), strict=True):
         seconds[name] = float(spent)
     seconds["households"] = float(len(candidates.users))
+    write_json(spent_on, seconds)
     rows.write(path)
     return rows
 

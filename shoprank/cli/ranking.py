@@ -87,6 +87,6 @@ def ranking_page(
 
     from training.ranking.tables import written
 
-    result = json.loads((results / "ranking.json").read_text())
-    page.write_text(written(page.read_text(), result))
+    result, validation = (json.loads((results / f"{name}.json").read_text()) for name in ("ranking", "validation"))
+    page.write_text(written(page.read_text(), result, validation))
     print(f"ranking-page: {page}")

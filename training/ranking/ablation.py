@@ -14,6 +14,7 @@ from training.encoding import Encoding, fit_normalization, fit_vocabulary
 from training.model import Architecture
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
+    CALIBRATED,
     CHAMPION,
     LAMBDARANK,
     LIGHTGBM,
@@ -51,9 +52,9 @@ class Ranker:
     """A way to train a ranker.
 
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
-    the stored features, `all` for those of retrieval, the stored model's log-odds and the item's own key too. seeds: of
-    networks trained beyond the members. members: names of earlier rankers whose log-odds are averaged with them.
-    is_log_odds: whether scores are. calendar: whether columns of the moment are shown.
+    the stored features, `all` for those of retrieval and the item's own key too. seeds: of networks trained beyond the
+    members. members: names of earlier rankers whose scores are averaged with them, and calibrated. is_log_odds: whether
+    scores are. calendar: whether columns of the moment are shown.
     """
 
     name: str
@@ -82,10 +83,11 @@ RANKERS = (
     Ranker(PIECEWISE, Network(_WIDE, bins=BINS)),
     Ranker(LISTWISE, Network(_WIDE, "listwise", bins=BINS)),
     Ranker(PAIRWISE, Network(_WIDE, "pairwise", bins=BINS)),
-    Ranker(MLPS, Network(_WIDE, bins=BINS), seeds=(1, 2), members=(PIECEWISE, LISTWISE)),
+    Ranker(MLPS, Network(_WIDE, bins=BINS), seeds=(1, 2, 3), members=(PIECEWISE,)),
     Ranker(LIGHTGBM, Trees("binary", 31, 0.03, 800)),
-    Ranker(LAMBDARANK, Trees("lambdarank"), is_log_odds=False),
-    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LIGHTGBM)),
+    Ranker(LAMBDARANK, Trees("lambdarank", 31, 0.03, 800, 500), is_log_odds=False),
+    Ranker(CALIBRATED, None, seeds=(), members=(LAMBDARANK,)),
+    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTWISE, LIGHTGBM, CALIBRATED)),
 )
 
 
@@ -128,7 +130,7 @@ def fit_rankers(
             encodings[key] = encoding_of(train, shown[ranker.columns], ranker.calendar)
         models = [_fit(ranker, train, validation, encodings[key], seed) for seed in ranker.seeds]
         models += [fitted[name][0] for name in ranker.members]
-        model = models[0] if len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
+        model = models[0] if ranker.how and len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
         seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
         fitted[ranker.name] = (model, seconds)
         yield ranker, model, seconds

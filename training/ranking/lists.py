@@ -30,12 +30,16 @@ class Lists:
 
 
 def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> Lists:
-    """`length` candidates of each user and week: the purchases first, then others at random. Every list is as long."""
+    """`length` candidates of each user and week: the purchases and others at random, in random order.
+
+    Every list is as long. Were the purchases first, a measure that breaks ties by place would be flattered.
+    """
     blocks: list[tuple[F32, I64, F32, F32]] = []
     for rows in weeks:
         n, k = rows.shape
         size = min(length, k)
         order = np.argsort(rng.random((n, k)) - 2 * rows.label, axis=1)[:, :size]
+        order = rng.permuted(order, axis=1)
         chosen = (order + np.arange(n)[:, None] * k).ravel()
         positives = rows.label.sum(1)
         rate = np.maximum(size - positives, 1) / np.maximum(k - positives, 1)

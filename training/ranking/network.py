@@ -98,7 +98,7 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The mean of several scorers' log-odds, calibrated again."""
+    """The mean of scorers' log-odds, calibrated again; of one alone its scores, calibrated."""
 
     members: tuple[Any, ...]
     calibration: Calibration

@@ -106,6 +106,22 @@ def budget(result: dict[str, Any]) -> str:
     return table(["", "settings tried", "chosen"], rows)
 
 
+def validated(result: dict[str, Any]) -> str:
+    """What was tried on the weeks before the tests': rankers in order of their trial."""
+    rows = []
+    for name, found in result["rankers"].items():
+        cells = [f"{found[metric]:.4f}" for metric in ("ndcg@10", "recall@20", "explore_recall@20")]
+        if "log_loss" in found:
+            cells += [f"{found['roc_auc']:.4f}", f"{found['pr_auc']:.4f}", f"{found['log_loss']:.5f}"]
+            shifted = found.get("calibration_over_base_shifted")
+            cells += [f"{found['calibration_over_base']:.1%}", "–" if shifted is None else f"{shifted:.1%}"]
+        else:
+            cells += ["–"] * 5
+        rows.append([name, *cells])
+    header = ["", "NDCG@10", "Recall@20", "new, Recall@20", "ROC AUC", "PR AUC", "log loss", "calibration error / base"]
+    return table([*header, "after the shift"], rows)
+
+
 def targets(result: dict[str, Any]) -> str:
     """What the evaluation is held to, and whether it is met."""
     comparisons, base = result["comparisons"], result["classified"]["base_rate"]
@@ -154,9 +170,12 @@ TABLES: Sequence[Callable[[dict[str, Any]], str]] = (
 )
 
 
-def written(page: str, result: dict[str, Any]) -> str:
-    """The page with the tables anew. Raises UserError where a table's place is missing."""
-    return placed(page, {make.__name__: make(result) for make in TABLES})
+def written(page: str, result: dict[str, Any], validation: dict[str, Any]) -> str:
+    """The page with the tables anew, of the tests and of the weeks before them.
+
+    Raises UserError where a table's place is missing.
+    """
+    return placed(page, {make.__name__: make(result) for make in TABLES} | {"validated": validated(validation)})
 
 
 def ordered(result: dict[str, Any]) -> list[str]:

@@ -41,10 +41,14 @@ TRIED = (
     Ranker("MLP, 8 bins, rows and lists", Network(_WIDE, "listwise", bins=8)),
     Ranker("MLPs, 8 bins", None, seeds=(), members=("MLP, 8 bins", "MLP, 8 bins, rows and lists")),
     Ranker("MLPs, 8 bins, and LightGBM", None, seeds=(), members=("MLPs, 8 bins", "LightGBM, 31 leaves")),
-    Ranker("LambdaRank", Trees("lambdarank"), is_log_odds=False),
-    Ranker("LambdaRank, rate 0.1", Trees("lambdarank", learning_rate=0.1), is_log_odds=False),
-    Ranker("LambdaRank, 7 leaves, 500 rows a leaf", Trees("lambdarank", 7, least=500), is_log_odds=False),
-    Ranker("LambdaRank, 31 leaves, 500 rows a leaf", Trees("lambdarank", 31, least=500), is_log_odds=False),
+    *(
+        Ranker(
+            f"LambdaRank, {leaves} leaves, rate {rate}, {least} rows a leaf",
+            Trees("lambdarank", leaves, rate, 800, least),
+            is_log_odds=False,
+        )
+        for leaves, rate, least in ((15, 0.05, 100), (7, 0.1, 500), (31, 0.03, 500), (63, 0.03, 100))
+    ),
 )
 
 

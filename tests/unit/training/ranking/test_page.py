@@ -9,12 +9,14 @@ from training.ranking.plots import write_plots
 from training.ranking.tables import written
 
 ROOT = Path(__file__).parents[4]
-RESULT = json.loads((ROOT / "benchmarks/results/ranking/ranking.json").read_text())
+RESULT, VALIDATION = (
+    json.loads((ROOT / f"benchmarks/results/ranking/{name}.json").read_text()) for name in ("ranking", "validation")
+)
 
 
 def test_the_page_holds_the_figures_of_the_last_run() -> None:
     page = (ROOT / "docs/ranking.md").read_text()
-    assert written(page, RESULT) == page
+    assert written(page, RESULT, VALIDATION) == page
 
 
 def test_both_plots_are_drawn(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_the_command_writes_what_each_retriever_and_blend_holds(paths: DataPaths
     stages: list[str] = []
     result = evaluate_retrievers(paths, tmp_path, CUTOFF, [TINY], stages.append, datetime(2024, 5, 13))
     assert json.loads((tmp_path / "retrievers.json").read_text()) == result
-    assert {"towers", "als", "ease", "item-knn", "popularity"} <= set(result["retrievers"])
+    assert {"towers", "als", "ease", "item-knn", "expected"} <= set(result["retrievers"])
     assert len(result["retrievers"]["towers"]["epochs"]) == 1
     assert list(result["blend"]["with"]) == ["towers"]
     assert result["search"]["approximate"]["128"]["recall"] == 1

@@ -66,7 +66,7 @@ def to_towers(scorer: keras.Model, calibration: Calibration, encoding: Encoding)
 
 
 def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[str, Any], ...]:
-    """Rows of the whole model's input, (N, 78) and (N, 12), as those of the three graphs; the last lacks `share`.
+    """Rows of the whole model's input, (N, 84) and (N, 12), as those of the three graphs; the last lacks `share`.
 
     Each row is a user's, and has an affinity of its own at each level.
     """

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from feature_repo.schema import NUMERIC
 from server.inference import grpc_service_pb2
 from shoprank import bundle
 from tests.conftest import Shop
@@ -29,6 +30,7 @@ from tests.unit.training.table.tables import mixed, write_csv
 from training import fit
 from training.table.train import train_table
 
+WIDTH = len(NUMERIC)
 OUTPUTS = ("probability", "logit", "embedding")
 
 
@@ -90,7 +92,7 @@ def test_the_server_and_its_models_are_live_ready_and_described(client: triton.I
     ranking = client.get_model_metadata("purchase", as_json=True)
     assert (ranking["versions"], ranking["platform"]) == (["1"], "onnxruntime_onnx")
     assert [(i["name"], i["datatype"], i["shape"]) for i in ranking["inputs"]] == [
-        ("numeric", "FP32", ["-1", "78"]),
+        ("numeric", "FP32", ["-1", str(WIDTH)]),
         ("categorical", "INT64", ["-1", "12"]),
     ]
     assert [(o["name"], o["datatype"], o["shape"]) for o in ranking["outputs"]] == [
@@ -199,20 +201,20 @@ def bad_requests(known: dict[str, Any]) -> dict[str, tuple[service_pb2.ModelInfe
     both = request(x, c)
     both.inputs[0].contents.fp32_contents.append(1)
     typed = service_pb2.ModelInferRequest(model_name="purchase")
-    typed.inputs.add(name="numeric", datatype="FP32", shape=[1, 78]).contents.int64_contents.extend([1] * 78)
+    typed.inputs.add(name="numeric", datatype="FP32", shape=[1, WIDTH]).contents.int64_contents.extend([1] * WIDTH)
     typed.inputs.add(name="categorical", datatype="INT64", shape=[1, 12]).contents.int64_contents.extend([1] * 11)
     return {
         "missing input": (request(x), "lack 'categorical'"),
         "no input": (request(), "lack 'numeric'"),
         "unknown input": (request(x, c, ("age", "FP32", [64, 1], b"")), "inputs[2] 'age' is no input"),
         "an input twice": (request(x, c, x), "inputs[2] 'numeric' is given twice"),
-        "wrong datatype": (request(("numeric", "FP64", [64, 78], b""), c), "'numeric' is of datatype 'FP64', not FP32"),
-        "wrong width": (request(("numeric", "FP32", [64, 77], b""), c), "is of shape [64, 77], not [-1, 78]"),
-        "wrong rank": (request(("numeric", "FP32", [64], b""), c), "is of shape [64], not [-1, 78]"),
-        "no rows": (request(("numeric", "FP32", [0, 78], b""), c), "has 0 rows, not 1 to 5000"),
-        "negative rows": (request(("numeric", "FP32", [-1, 78], b""), c), "has -1 rows"),
-        "too many rows": (request(("numeric", "FP32", [5001, 78], b""), c), "has 5001 rows, not 1 to 5000"),
-        "far too many rows": (request(("numeric", "FP32", [2**62, 78], b""), c), "rows, not 1 to 5000"),
+        "wrong datatype": (request(("numeric", "FP64", [64, WIDTH], b""), c), "'numeric' is of datatype 'FP64', not FP32"),
+        "wrong width": (request(("numeric", "FP32", [64, WIDTH - 1], b""), c), f"is of shape [64, {WIDTH - 1}], not [-1, {WIDTH}]"),
+        "wrong rank": (request(("numeric", "FP32", [64], b""), c), f"is of shape [64], not [-1, {WIDTH}]"),
+        "no rows": (request(("numeric", "FP32", [0, WIDTH], b""), c), "has 0 rows, not 1 to 5000"),
+        "negative rows": (request(("numeric", "FP32", [-1, WIDTH], b""), c), "has -1 rows"),
+        "too many rows": (request(("numeric", "FP32", [5001, WIDTH], b""), c), "has 5001 rows, not 1 to 5000"),
+        "far too many rows": (request(("numeric", "FP32", [2**62, WIDTH], b""), c), "rows, not 1 to 5000"),
         "different rows": (request(x, ("categorical", "INT64", [1, 12], b"\0" * 96)), "differ in their rows"),
         "raw too short": (
             request(x, (*c[:3], c[3][:-1])), f"'categorical' in raw_input_contents[1] has {len(c[3]) - 1} bytes",

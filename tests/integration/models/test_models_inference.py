@@ -208,8 +208,11 @@ def bad_requests(known: dict[str, Any]) -> dict[str, tuple[service_pb2.ModelInfe
         "no input": (request(), "lack 'numeric'"),
         "unknown input": (request(x, c, ("age", "FP32", [64, 1], b"")), "inputs[2] 'age' is no input"),
         "an input twice": (request(x, c, x), "inputs[2] 'numeric' is given twice"),
-        "wrong datatype": (request(("numeric", "FP64", [64, WIDTH], b""), c), "'numeric' is of datatype 'FP64', not FP32"),
-        "wrong width": (request(("numeric", "FP32", [64, WIDTH - 1], b""), c), f"is of shape [64, {WIDTH - 1}], not [-1, {WIDTH}]"),
+        "wrong datatype": (request(("numeric", "FP64", [64, WIDTH], b""), c), "is of datatype 'FP64', not FP32"),
+        "wrong width": (
+            request(("numeric", "FP32", [64, WIDTH - 1], b""), c),
+            f"is of shape [64, {WIDTH - 1}], not [-1, {WIDTH}]",
+        ),
         "wrong rank": (request(("numeric", "FP32", [64], b""), c), f"is of shape [64], not [-1, {WIDTH}]"),
         "no rows": (request(("numeric", "FP32", [0, WIDTH], b""), c), "has 0 rows, not 1 to 5000"),
         "negative rows": (request(("numeric", "FP32", [-1, WIDTH], b""), c), "has -1 rows"),

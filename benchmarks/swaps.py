@@ -44,6 +44,8 @@ USERS, CANDIDATES = 20, 100
 SHIFT = 0.5
 PAUSE = 0.05
 """Seconds between swaps."""
+LAST_BITS = 1e-5
+"""A ranking may differ by so much with what it is ranked beside; versions differ by far more."""
 
 Columns = npt.NDArray[np.float64]
 
@@ -129,6 +131,15 @@ def server(data: Path, repository: Path, keep: int) -> Iterator[str]:
         running.wait(30)
 
 
+def agree(one: tuple[tuple[str, ...], Columns], other: tuple[tuple[str, ...], Columns]) -> bool:
+    """Whether two rankings hold the same items with the same numbers, but for the last bits, the best first."""
+    places = {item: place for place, item in enumerate(other[0])}
+    if set(one[0]) != set(places):
+        return False
+    near = np.abs(one[1] - other[1][[places[item] for item in one[0]]]).max() <= LAST_BITS
+    return bool(near and (np.diff(one[1][:, 2]) <= 0).all())
+
+
 class Asker:
     """Asks for rankings, and knows what each version answers."""
 
@@ -163,8 +174,7 @@ class Asker:
                 seen.milliseconds.append((time.perf_counter() - began) * 1e3)
                 seen.replies += 1
                 seen.versions.add(version)
-                right_items, right = self._right[version, user]
-                seen.mixed += items != right_items or bool(np.abs(numbers - right).max() > 1e-6)
+                seen.mixed += not agree((items, numbers), self._right[version, user])
 
     def _ask(self, client: Client, user: str) -> tuple[int, tuple[str, ...], Columns]:
         ranking = client.rank(user, self._items)

@@ -18,6 +18,9 @@ CLIENTS = 4
 USERS = [f"u{u}" for u in range(8)]
 ITEMS = [f"i{i}" for i in range(40)]
 
+LAST_BITS = 1e-5
+"""A ranking may differ by so much with what it is ranked beside; versions differ by more than a hundred times that."""
+
 Numbers = tuple[tuple[str, ...], np.ndarray[Any, Any]]
 
 
@@ -26,6 +29,15 @@ def asked(client: Client, user: str) -> tuple[int, Numbers]:
     ranking = client.rank(user, ITEMS)
     numbers = [(r.probability, r.purchase_probability, r.logit) for r in ranking]
     return ranking.served_by.model_version, (tuple(r.item_id for r in ranking), np.array(numbers))
+
+
+def agree(one: Numbers, other: Numbers) -> bool:
+    """Whether two rankings hold the same items in the same order with the same numbers, but for their last bits."""
+    places = {item: place for place, item in enumerate(other[0])}
+    if set(one[0]) != set(places):
+        return False
+    near = np.abs(one[1] - other[1][[places[item] for item in one[0]]]).max() <= LAST_BITS
+    return bool(near and (np.diff(one[1][:, 2]) <= 0).all())
 
 
 def expected(served: Served, versions: tuple[int, ...]) -> dict[tuple[int, str], Numbers]:
@@ -54,12 +66,11 @@ def test_two_hundred_swaps_under_load_fail_no_call_and_mix_no_versions(serve: Ca
                 user = USERS[at % len(USERS)]
                 at += 1
                 try:
-                    version, (items, numbers) = asked(client, user)
+                    version, ranking = asked(client, user)
                 except Exception as error:
                     wrong.append(str(error))
                     continue
-                of_items, of_numbers = right[version, user]
-                if items != of_items or np.abs(numbers - of_numbers).max() > 1e-6:
+                if not agree(ranking, right[version, user]):
                     wrong.append(f"{user}: not what version {version} gives")
                 seen.append(version)
 
@@ -90,10 +101,9 @@ def test_swaps_on_the_disk_that_load_and_release_fail_no_call(serve: Callable[..
         with Client(served.address, timeout=10) as client:
             while not stopped.is_set():
                 for user in USERS:
-                    version, (items, numbers) = asked(client, user)
+                    version, ranking = asked(client, user)
                     seen.add(version)
-                    of_items, of_numbers = right[version, user]
-                    if items != of_items or np.abs(numbers - of_numbers).max() > 1e-6:
+                    if not agree(ranking, right[version, user]):
                         wrong.append(f"{user}: not what version {version} gives")
 
     thread = threading.Thread(target=ask)

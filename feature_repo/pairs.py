@@ -13,6 +13,7 @@ import numba
 import numpy as np
 
 from feature_repo import schema
+from feature_repo.prefetch import prefetch
 
 DAY = 86_400.0
 
@@ -68,6 +69,9 @@ FACTS = 8
 CATEGORY_LEVELS, FIRST_AT, LAST_AT, AT, GAP, ENTRY = 0, 3, 4, 5, 6, 7
 """Where they lie: the keys of each level; when anyone bought the item first and last; when its row was computed; the
 item's mean gap, a float32 in the lower half; and one for whoever keeps the items."""
+
+AHEAD = 16
+"""Items whose facts are asked for ahead of the one that is looked at: most miss the processor's caches."""
 
 FACTS_TYPE = numba.types.Array(_i8, 2, "C", readonly=True)
 
@@ -214,8 +218,12 @@ def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows
     rows: int32 (n, levels), becomes the rows of each item. hits: int64 (levels + 1, room), becomes the entry that each
     row is of, at each level, and which item a row of level 0 is of. counts: int64 (levels,), rows so far, which grow.
     """
+    for i in range(min(AHEAD, len(positions))):
+        prefetch(facts, positions[i], 0)  # type: ignore[call-arg]
     slots, seen = _hashed(ends, keys), np.zeros(len(keys), np.int32)
     for i in range(len(positions)):
+        if i + AHEAD < len(positions):
+            prefetch(facts, positions[i + AHEAD], 0)  # type: ignore[call-arg]
         kinds = np.int64(0)
         for level in range(_LEVELS - 1, -1, -1):
             entry = _entry_of(facts[positions[i], level], level, slots, ends, keys)

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from feature_repo.pairs import ENTRY, FACTS_TYPE
-from server.prefetch import prefetch
+from feature_repo.prefetch import prefetch
 from server.wire import OFFSET_BITS, SIZE
 
 AHEAD = 8

@@ -10,9 +10,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.prefetch import LINE, prefetch
 from feature_repo.transforms import I64
 from server.items import Found, Shelf
-from server.prefetch import LINE, prefetch
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]

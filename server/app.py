@@ -160,7 +160,8 @@ def _start(
     health_servicer = _register(server, settings, ranker, catalogue, models, stages, recorder.unknown_items)
     if settings.limits.gate:
         bounds = Bounds.of(settings.limits, settings.threads, settings.read_ahead)
-        Gate(server, BOUNDED, bounds, partial(recorder.shed, "queue"), recorder.queued, BRIEF, STREAMS)
+        refused, awake = partial(recorder.shed, "queue"), settings.process.awake_seconds
+        Gate(server, BOUNDED, bounds, refused, recorder.queued, BRIEF, STREAMS, awake)
     if shared_port:  # only now: the kernel hands connections to every process that listens
         listen(server, settings.host, port, credentials)
     server.start()

@@ -76,33 +76,42 @@ class Pace:
 class Crowd:
     """Tells a queue that lasts from a burst.
 
-    It lasts once calls have been waiting without a break for `patience` seconds, and until for a part of that time
-    nobody found it full: a server that could do all it is asked for is full now and then too, but not for long. How
-    many wait does not tell: where few are let in, a thread takes them all at once, and none is left.
+    It lasts once calls have been waiting without a break for `patience` seconds, and until nobody found it full for a
+    part of that time, in which there was a moment without work: a server that could do all it is asked for is full now
+    and then too, but not for long, and a server that could not is never idle. How many wait does not tell: where few
+    are let in, a thread takes them all at once, and none is left.
     """
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._since = monotonic()  # when none waited, and once it lasts, when it was full
-        self._lasts = False
+        self._idled = False
+        self.lasting = False
 
     def empty(self) -> None:
         """No call waits."""
-        if not self._lasts:
+        if not self.lasting:
             self._since = monotonic()
 
     def full(self) -> None:
         """There is no room."""
-        if self._lasts:
-            self._since = monotonic()
+        if self.lasting:
+            self._since, self._idled = monotonic(), False
+
+    def idle(self) -> None:
+        """There is nothing to do."""
+        self._idled = True
 
     def lasts(self) -> bool:
         """Whether it lasts now."""
         now = monotonic()
-        if now - self._since >= self._patience * (RELIEF if self._lasts else 1.0):
-            self._lasts = not self._lasts
-            self._since = now
-        return self._lasts
+        if self.lasting:
+            over = self._idled and now - self._since >= self._patience * RELIEF
+        else:
+            over = now - self._since >= self._patience
+        if over:
+            self.lasting, self._since, self._idled = not self.lasting, now, False
+        return self.lasting
 
 
 class Allowance:

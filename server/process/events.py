@@ -19,6 +19,7 @@ from grpc import _server as private
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 
 from server.process.turn import Turn, Turns
+from server.process.wakefulness import Wakefulness
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,26 @@ class Events:
     """A server's completion queue, heard by several threads in turn.
 
     grpcio ends the thread that sees the last event; here any may see it, and the others end too. state: the server's.
-    answer: answers some of the calls that wait; returns whether more do. late: called where that takes long.
+    ours: class of the tags that are called as a `Context`'s methods are. answer: answers some of the calls that wait;
+    returns whether more do. late: called where that takes long. idle: called where there is no event. awake: see
+    `Wakefulness`.
     """
 
-    def __init__(self, state: Any, answer: Callable[[], bool], late: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        state: Any,
+        ours: type,
+        answer: Callable[[], bool],
+        late: Callable[[], None],
+        idle: Callable[[], None],
+        awake: float,
+    ) -> None:
         self._state = state
+        self._ours: set[type] = {MethodType, ours}
         self._answer = answer
         self._late = late
+        self._idle = idle
+        self._wakefulness = Wakefulness(awake)
         self._turns = Turns()
         self._ended = Event()
         self.queue = state.completion_queue
@@ -54,7 +68,7 @@ class Events:
         while True:
             if turn.take():
                 self._late()
-            if self._ended.is_set() or not self._hear(0.0 if more else PAUSE):
+            if self._ended.is_set() or not self._hear(wait=not more):
                 self._ended.set()
                 turn.leave()
                 return
@@ -63,20 +77,50 @@ class Events:
             while more and not turn.mine:  # another thread hears of events, and may not answer these
                 more = self._answer()
 
-    def _hear(self, seconds: float) -> bool:
-        """Take the events there are, waiting for so many seconds for one; False after the last that will ever be."""
-        for at in range(AT_ONCE):
-            event = self.queue.poll(0.0 if at or not seconds else time.time() + seconds)
-            if event.completion_type == cygrpc.CompletionType.queue_timeout:
+    def _hear(self, wait: bool) -> bool:
+        """Take the events there are, waiting for one where told to; False after the last that will ever be."""
+        event = self._first() if wait else self._at_hand()
+        poll, ours, silent = self.queue.poll, self._ours, cygrpc.CompletionType.queue_timeout
+        for left in range(AT_ONCE, 0, -1):
+            if event is None or event.completion_type == silent:
                 return self._state.stage is not private._ServerStage.STOPPED
-            if type(event.tag) is not MethodType:  # not one of a `Context`
-                going = private._process_event_and_continue(self._state, event)
-            else:
-                going = self._told(*event.tag(event))
+            told = type(event.tag) in ours
+            going = self._told(*event.tag(event)) if told else private._process_event_and_continue(self._state, event)
             if not going:
                 return False
             event = None  # it keeps its call alive
+            if left > 1 and (event := poll(0.0)).completion_type == silent:
+                event = poll(0.0)  # see `_at_hand`
         return True
+
+    def _first(self) -> Any:
+        """Wait for an event, awake for as long as one may come soon."""
+        event = self._at_hand()
+        if event is not None:
+            return event
+        self._idle()
+        began = now = time.perf_counter()
+        until = began + self._wakefulness.seconds
+        while event is None and now < until:
+            event = self._at_hand()
+            now = time.perf_counter()
+        if event is None:
+            event = self.queue.poll(time.time() + PAUSE)
+            now = time.perf_counter()
+        self._wakefulness.waited(now - began)
+        return event
+
+    def _at_hand(self) -> Any:
+        """An event that has come already; None where none has.
+
+        What a thread has sent wakes the core, which then answers the next poll without a look at its connections: one
+        that finds nothing does not count.
+        """
+        for _ in range(2):
+            event = self.queue.poll(0.0)
+            if event.completion_type != cygrpc.CompletionType.queue_timeout:
+                return event
+        return None
 
     def _told(self, over: Any, callbacks: Sequence[Callable[[], None]]) -> bool:
         """What grpcio does once who is told of an event has been; the same in fewer steps. False as `_hear`."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from threading import Timer
 from time import perf_counter
@@ -61,8 +61,8 @@ class Gate:
     request and one reply. refused: called for each call that is refused. queued: told how many seconds a call waited
     for a thread. brief: those of the methods that take so little time that calls are answered side by side; one that
     takes longer has to say so (`together.apart`). streams: methods whose requests and replies are streams, and whose
-    handlers are as `stream.Stream` has it; those of other such methods are answered by grpcio. Raises ShoprankError
-    where this version of grpcio is made differently.
+    handlers are as `stream.Stream` has it; those of other such methods are answered by grpcio. awake_seconds: see
+    `Wakefulness`. Raises ShoprankError where this version of grpcio is made differently.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Gate:
         queued: Callable[[float], None] = lambda seconds: None,
         brief: Collection[str] = (),
         streams: Collection[str] = (),
+        awake_seconds: float = 0.0,
     ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
@@ -99,7 +100,7 @@ class Gate:
         status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
         self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = Core(self, self._core)
-        self._events = Events(self._state, self._answer_some, self._watch_late)
+        self._events = Events(self._state, Gated, self._answer_some, self._watch_late, self._idle, awake_seconds)
 
     def start(self) -> None:
         """The server starts: from now on there are events."""
@@ -123,22 +124,34 @@ class Gate:
                 self._state.due.discard(method.path)  # whichever is heard of last, a call or that there is none
             if not event.success:
                 return self._ended(method)
-            # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
-            full = method.bounded and self._left() <= -self._bounds.threads and not self._closing
-            if full and self._allowed.left():
-                self._refuse(event)
-            elif method.bounded:
-                self._receive(method, event)
-            elif method.handler.request_streaming:
+            if method.bounded:
+                self._take_in(method, event)
+                return NOTHING
+            if method.handler.request_streaming:
                 self._open(method, event)
             else:
                 self._passing.take(method.handler, event)
-            self._ask_for_more(method)
+            if not self._closing:
+                self._ask(method)
         return NOTHING
 
-    def _left(self) -> int:
-        """Calls that may still come in."""
-        return self._room.left(self._busy, len(self._waiting) + self._awaited.fresh())
+    def _take_in(self, method: Gated, event: Any) -> None:
+        """Take a call in, or refuse it where there are too many, and ask for the next of its method."""
+        left = self._left(coming=1)
+        if not method.asked:  # the core may be ending calls
+            self._room.crowd.full()
+        # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
+        if left < -self._bounds.threads and not self._closing and self._allowed.left():
+            self._refuse(event)
+            left += 1
+        else:
+            self._receive(method, event)
+        if not self._closing:
+            self._ask_up_to(left, (method,))
+
+    def _left(self, coming: int = 0) -> int:
+        """Calls that may still come in, beside those that are coming now."""
+        return self._room.left(self._busy, len(self._waiting) + self._awaited.fresh() + coming)
 
     def _receive(self, method: Gated, event: Any) -> None:
         """Wait for the call's request. No thread waits for one that does not come."""
@@ -197,6 +210,13 @@ class Gate:
             self._ask_for_more()
             return bool(self._waiting)
 
+    def _idle(self) -> None:
+        """No event is at hand: see whether there is nothing to do."""
+        if self._room.crowd.lasting:
+            with self._state.lock:
+                if not (self._waiting or self._busy):
+                    self._room.crowd.idle()
+
     def _taken(self) -> list[Waiting]:
         """Calls to be answered by one thread. Those left are watched, unless their turn comes before a caller goes."""
         waiting, left = self._waiting, SIDE_BY_SIDE
@@ -249,20 +269,20 @@ class Gate:
         )
         event.call.start_server_batch(operations, lambda _: (event, ()))
 
-    def _ask_for_more(self, method: Gated | None = None) -> None:
+    def _ask_for_more(self) -> None:
         """Ask for as many calls of each method as there is room for, so that a burst need not wait in the C core."""
-        if self._closing:
-            return
-        if method and not method.bounded:
-            self._ask(method)
-            return
-        wanted = min(self._left(), AT_HAND)
+        if not self._closing:
+            self._ask_up_to(self._left(), self._bounded)
+
+    def _ask_up_to(self, left: int, methods: Iterable[Gated]) -> None:
+        """The same of these methods, where so many more may come in."""
+        wanted = min(left, AT_HAND)
         if wanted <= 0:
             wanted = min(self._allowed.left(), AT_HAND)  # to refuse them
             self._look_again()
-        for bounded in self._bounded:
-            while bounded.asked < wanted:
-                self._ask(bounded)
+        for method in methods:
+            while method.asked < wanted:
+                self._ask(method)
 
     def _look_again(self) -> None:
         """Calls whose request does not come stop counting, and no event says so."""

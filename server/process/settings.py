@@ -22,6 +22,12 @@ class Process(BaseModel):
         0.0, ge=0, description="Time between health saying NOT_SERVING and the end of taking calls, when it stops."
     )
     start_seconds: float = Field(120.0, gt=0, description="Time a worker may take to start.")
+    awake_seconds: float = Field(
+        0.0002,
+        ge=0,
+        le=1,
+        description="Time for which a thread looks for the next call before it sleeps, where calls come that fast.",
+    )
     hang_seconds: float = Field(30.0, gt=1, description="Silence after which a worker is replaced.")
     restart_seconds: float = Field(0.5, ge=0, description="Pause before a worker is started anew; doubled each time.")
     starts: int = Field(5, ge=1, description="Tries to start a worker while none serves, before all is given up.")
@@ -38,8 +44,8 @@ class Limits(BaseModel):
         0.05, ge=0, description="Calls that take little may wait beyond these, while their turn comes within this time."
     )
     queue: int = Field(6, ge=0, description="As `burst`, once there has been a queue for `patience_seconds`.")
-    queue_seconds: float = Field(0.002, ge=0, description="As `burst_seconds`, then.")
-    patience_seconds: float = Field(0.5, ge=0, description="Time for which a queue is taken for a burst.")
+    queue_seconds: float = Field(0.001, ge=0, description="As `burst_seconds`, then.")
+    patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
     pending: int = Field(
         2, ge=1, le=MOST, description="Calls of a method that wait in gRPC's core; more are ended at once."
     )

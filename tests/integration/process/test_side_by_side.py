@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -17,23 +19,33 @@ from server.process.together import apart, together
 
 BOUNDS = Bounds(threads=2, burst=64, queue=64, patience=1.0, refusals=100, retry_after=0.25, request_seconds=5)
 HELD_SECONDS = 1.0
+WORK_SECONDS = 0.001
+"""Of a call that works, beside others or not."""
 
 
 class Doubling:
     """A server whose brief method `Double` returns its request twice; `bad` ends its call, `hold` and `long` take a
     while, `long` saying so."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.together: list[int] = []
         self.gone: list[bool] = []
-        self.server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
+        self.server = grpc.server(
+            ThreadPoolExecutor(2),
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_concurrent_streams", 100),
+                ("grpc.server.max_pending_requests", 2),
+                ("grpc.server.max_pending_requests_hard_limit", 2),
+            ],
+        )
         handlers = {
             "Double": grpc.unary_unary_rpc_method_handler(self._double),
             "Other": grpc.unary_unary_rpc_method_handler(lambda request, context: b"at once"),
         }
         self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
         port = self.server.add_insecure_port("127.0.0.1:0")
-        Gate(self.server, ["/t.T/Double"], BOUNDS, brief=["/t.T/Double"])
+        Gate(self.server, ["/t.T/Double"], bounds, brief=["/t.T/Double"])
         self.server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
         self.double: Any = self.channel.unary_unary("/t.T/Double", None, None)
@@ -45,12 +57,18 @@ class Doubling:
         if request == b"hold":
             time.sleep(HELD_SECONDS)
             self.gone.append(not context.is_active())
+        if request == b"work":
+            return together(self._working, request)
         if request == b"long":
             return apart(self._slowly, request)
         return together(self._doubled, request)
 
     def _doubled(self, requests: Sequence[bytes]) -> list[bytes]:
         self.together.append(len(requests))
+        return [2 * request for request in requests]
+
+    def _working(self, requests: Sequence[bytes]) -> list[bytes]:
+        time.sleep(WORK_SECONDS * len(requests))
         return [2 * request for request in requests]
 
     def _slowly(self, requests: Sequence[bytes]) -> list[bytes]:
@@ -118,3 +136,40 @@ def test_a_call_that_takes_long_hears_of_its_callers_going(doubling: Doubling) -
         assert time.monotonic() < end
         time.sleep(0.02)
     assert doubling.gone == [True]
+
+
+def test_where_more_is_asked_than_can_be_done_what_is_answered_is_answered_soon() -> None:
+    """No call waits where the server cannot count it: at a caller whose connection has as many open as it may."""
+    shedding = Doubling(
+        replace(BOUNDS, burst=32, burst_seconds=0.5, queue=6, queue_seconds=0.001, patience=0.1, refusals=20)
+    )
+    assert shedding.double(b"x", timeout=10) == b"xx"  # the connection knows its limit of calls from here on
+    codes: Counter[grpc.StatusCode] = Counter()
+    late: list[float] = []
+    began = time.monotonic()
+
+    def asked(due: float) -> Callable[[Any], None]:
+        def ended(call: Any) -> None:
+            if due > 0.5:  # before, it is taken for a burst
+                codes[call.code()] += 1
+                if call.code() is grpc.StatusCode.OK:
+                    late.append(time.monotonic() - began - due)
+
+        return ended
+
+    calls = []
+    try:
+        for i in range(3_000):  # 1.5 s of twice as much as it can do
+            due = i * WORK_SECONDS / 2
+            time.sleep(max(0.0, began + due - time.monotonic()))
+            calls.append(shedding.double.future(b"work", timeout=10))
+            calls[-1].add_done_callback(asked(due))
+        for call in calls:
+            call.exception()
+    finally:
+        shedding.channel.close()
+        shedding.server.stop(5).wait()
+    assert codes[grpc.StatusCode.OK] > 300
+    assert codes[grpc.StatusCode.RESOURCE_EXHAUSTED] + codes[grpc.StatusCode.CANCELLED] > 300
+    assert codes[grpc.StatusCode.DEADLINE_EXCEEDED] == 0
+    assert sorted(late)[len(late) * 9 // 10] < 0.1

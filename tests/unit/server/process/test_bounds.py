@@ -14,17 +14,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_queue_lasts_after_the_patience_and_until_it_was_not_full_for_a_part_of_it(clock: list[float]) -> None:
+def test_a_queue_lasts_after_the_patience_until_not_full_and_without_work(clock: list[float]) -> None:
     crowd = bounds.Crowd(patience=0.5)
     for now, lasts in ((0.3, False), (0.49, False), (0.51, True), (0.6, True)):
         clock[0] = now
         assert crowd.lasts() is lasts, now
     crowd.empty()  # all that were let in were taken at once
+    clock[0] = 0.8
+    assert crowd.lasts()  # not full for long, and always something to do
+    crowd.idle()
     clock[0] = 0.9
     crowd.full()
-    clock[0] = 0.99
-    assert crowd.lasts()
     clock[0] = 1.01
+    assert crowd.lasts()  # nothing to do, before it was full
+    crowd.idle()
+    assert not crowd.lasts()
+    clock[0] = 1.4
     assert not crowd.lasts()
 
 

@@ -46,6 +46,8 @@ def test_fewer_may_once_the_queue_lasts_and_as_many_as_before_when_it_was_not_fu
     assert left == (20 - 3, 6 - 3)
     clock[0] = 0.65
     assert long.left(busy=2, waiting=6) == 0
+    for one in (brief, long):
+        one.crowd.idle()
     clock[0] = 0.72
     assert brief.left(busy=2, waiting=3) == 500 - 3
     assert long.left(busy=2, waiting=3) == 6 - 3

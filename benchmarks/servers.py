@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_repo.paths import DataPaths
+from shoprank.cli import OWN_POLLING, QUIET
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,11 @@ class Shop:
     data: Path
     model_repository: Path
     redis: str | None = None
+
+
+def as_it_comes() -> dict[str, str]:
+    """This process's environment without what the command line sets for itself: no other server has it of its own."""
+    return {name: value for name, value in os.environ.items() if name not in OWN_POLLING | QUIET}
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def process(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**as_it_comes(), "PYTHONPATH": str(ROOT), **(environment or {})},
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         try:
@@ -73,10 +79,15 @@ def ours(
 
 
 @contextmanager
-def floor(traffics: Collection[Path], cores: Collection[int], processes: int = 1) -> Iterator[str]:
+def floor(
+    traffics: Collection[Path],
+    cores: Collection[int],
+    processes: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """The empty handler with the replies of these traffics; its address."""
     command = ["-m", "benchmarks.floor", "--processes", str(processes), *map(str, traffics)]
-    with process(command, cores) as address:
+    with process(command, cores, environment) as address:
         yield address
 
 

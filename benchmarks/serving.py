@@ -31,8 +31,9 @@ from benchmarks.serving_plots import plot
 from benchmarks.workload import check, recorded
 from feature_repo.paths import DataPaths, write_json
 from shoprank import bundle
+from shoprank.cli import OWN_POLLING
 
-FLOOR, LMDB, REDIS = "empty handler", "shoprank, LMDB", "shoprank, Redis"
+FLOOR, FLOOR_OWN, LMDB, REDIS = "empty handler", "empty handler, own polling", "shoprank, LMDB", "shoprank, Redis"
 CANDIDATES = (1, 10, 100, 500, 1_000)
 ROUNDS = 6
 CONNECTIONS = 8
@@ -41,7 +42,8 @@ LATENCY_SECONDS, THROUGHPUT_SECONDS, ROWS_SECONDS = 0.4, 0.6, 0.5
 HOW = (
     "Server on the first core, generator and Redis on the last. Latency: one grpcio client, closed loop. Throughput: "
     f"h2load, {CONNECTIONS} connections with a call open on each, {BODIES} bodies. Ratios are medians of the rounds' "
-    "ratios. Rows: ONNX Runtime by itself, one thread, on the server's core."
+    "ratios, to the empty handler of grpcio as it comes. Own polling: with the setting of gRPC that shoprank serve "
+    "has. Rows: ONNX Runtime by itself, one thread, on the server's core."
 )
 
 
@@ -122,7 +124,12 @@ def row(candidates: int, found: dict[str, Measured], onnxruntime: float) -> dict
             result["servers"][name] |= {
                 "median_ratio": float(np.median(medians[name] / medians[FLOOR])),
                 "throughput_ratio": float(np.median(rates[name] / rates[FLOOR])),
+            }
+        if name in (LMDB, REDIS):
+            result["servers"][name] |= {
                 "rows_ratio": float(np.median(rates[name]) * candidates / onnxruntime),
+                "median_over_own_polling": float(np.median(medians[name] / medians[FLOOR_OWN])),
+                "throughput_over_own_polling": float(np.median(rates[name] / rates[FLOOR_OWN])),
             }
     return result
 
@@ -135,6 +142,8 @@ def ratios(results: list[dict[str, Any]]) -> dict[str, float]:
             figures, key = line["servers"][name], f"rank_{line['candidates']}_{store}"
             found[f"{key}_throughput_over_empty"] = figures["throughput_ratio"]
             found[f"{key}_median_over_empty"] = figures["median_ratio"]
+            found[f"{key}_throughput_over_empty_own_polling"] = figures["throughput_over_own_polling"]
+            found[f"{key}_median_over_empty_own_polling"] = figures["median_over_own_polling"]
             found[f"{key}_rows_over_onnxruntime"] = figures["rows_ratio"]
     return found
 
@@ -145,6 +154,7 @@ def describe(line: dict[str, Any]) -> str:
         f"{line['candidates']:>5} candidates, {name}: median {figures['median_ms']:.2f} ms, "
         f"{figures['median_ratio']:.2f}× the empty handler's; {figures['requests_per_second']:,.0f} requests/s, "
         f"{figures['throughput_ratio']:.2f} of the empty handler's"
+        + (f", {figures['throughput_over_own_polling']:.2f} with own polling" if name != FLOOR_OWN else "")
         for name, figures in line["servers"].items()
         if name != FLOOR
     )
@@ -163,8 +173,12 @@ def run(shop: servers.Shop, rounds: int, folder: Path) -> dict[str, Any]:
         loads = {n: Load.record(ours[LMDB], paths, n, folder / str(n)) for n in CANDIDATES}
         for load in loads.values():
             check(REDIS, ours[REDIS], load.traffic)
-        floor = stack.enter_context(servers.floor([load.folder for load in loads.values()], server_cores()))
-        addresses = {FLOOR: floor, **ours}
+        folders = [load.folder for load in loads.values()]
+        floors = {
+            name: stack.enter_context(servers.floor(folders, server_cores(), environment=environment))
+            for name, environment in ((FLOOR, None), (FLOOR_OWN, OWN_POLLING))
+        }
+        addresses = {**floors, **ours}
         asking = stack.enter_context(generator(generator_cores()))
         results = []
         for count, load in loads.items():

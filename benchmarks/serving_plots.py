@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COLOURS = {"empty handler": "C7", "shoprank, LMDB": "C0", "shoprank, Redis": "C1"}
+COLOURS = {"empty handler": "C7", "empty handler, own polling": "C8", "shoprank, LMDB": "C0", "shoprank, Redis": "C1"}
 
 
 def _pyplot() -> Any:

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.echo import HANDLERS, METHOD, OWN, TRANSPORTS
+from benchmarks.servers import as_it_comes
 from feature_repo.paths import write_json
 from server.process.port import reserve
 from shoprank.cli import OWN_POLLING
@@ -43,7 +44,7 @@ def servers(transport: str, handler: str, processes: int, cores: Sequence[int]) 
         pinned = cores[:1] if processes == 1 else cores
         for _ in range(processes):
             command = ["-m", "benchmarks.echo", transport, handler, str(port), ",".join(map(str, pinned))]
-            environment = {**os.environ, **(OWN_POLLING if OWN in transport else {})}
+            environment = {**as_it_comes(), **(OWN_POLLING if OWN in transport else {})}
             process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=environment)
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)

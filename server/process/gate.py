@@ -151,7 +151,7 @@ class Gate:
 
     def _left(self, coming: int = 0) -> int:
         """Calls that may still come in, beside those that are coming now."""
-        return self._room.left(self._busy, len(self._waiting) + self._awaited.fresh() + coming)
+        return self._room.left(self._busy, len(self._waiting) + self._awaited.fresh(), coming)
 
     def _receive(self, method: Gated, event: Any) -> None:
         """Wait for the call's request. No thread waits for one that does not come."""

@@ -17,8 +17,9 @@ class Room:
         self.crowd = Crowd(bounds.patience)
         self.pace = Pace()
 
-    def left(self, busy: int, waiting: int) -> int:
-        """Calls that may come in beside those that wait, and those that so many threads are busy with.
+    def left(self, busy: int, waiting: int, coming: int = 0) -> int:
+        """Calls that may come in beside those that wait, those that are coming, and those that so many threads are busy
+        with.
 
         Below 0 where there are too many already.
         """
@@ -29,7 +30,7 @@ class Room:
         if self.crowd.lasts():
             few, seconds = bounds.queue, bounds.queue_seconds
         most = max(few, int(seconds / pace)) if pace else few
-        left = most - (busy + waiting - bounds.threads)
+        left = most - (busy + waiting + coming - bounds.threads)
         if left <= 0:
             self.crowd.full()
         return left

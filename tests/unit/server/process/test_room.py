@@ -51,3 +51,11 @@ def test_fewer_may_once_the_queue_lasts_and_as_many_as_before_when_it_was_not_fu
     clock[0] = 0.72
     assert brief.left(busy=2, waiting=3) == 500 - 3
     assert long.left(busy=2, waiting=3) == 6 - 3
+
+
+def test_a_call_that_comes_after_a_pause_finds_no_queue(clock: list[float]) -> None:
+    brief = room(0.1)
+    assert brief.left(busy=0, waiting=0, coming=1) == 500 + 2 - 1
+    for now in (10.0, 10.6, 20.0):  # each longer after the last than the patience
+        clock[0] = now
+        assert brief.left(busy=0, waiting=0, coming=1) == 500 + 2 - 1

@@ -79,6 +79,24 @@ def test_best_epoch_is_kept_when_training_goes_on_too_long(natural: Path) -> Non
     assert losses.index(min(losses)) == len(losses) - 3
 
 
+@pytest.mark.parametrize("average", [0.0, 0.18])
+def test_the_weights_kept_are_those_that_the_best_loss_was_measured_with(natural: Path, average: float) -> None:
+    model = train(natural, COLUMNS, replace(QUICK, average=average, epochs=12, patience=2, learning_rate=2e-2))
+    scored = score(model.scorer, model.encoding, Split(natural / "validation", COLUMNS))
+    z = scored.logit.astype(np.float64) + scored.offset
+    loss = np.average(np.logaddexp(0, z) - scored.label * z, weights=scored.weight)
+    assert loss == pytest.approx(min(epoch["validation_loss"] for epoch in model.training["epochs"]), rel=1e-3)
+
+
+def test_a_running_mean_of_weights_smooths_the_losses(natural: Path) -> None:
+    rough = replace(QUICK, epochs=8, batch_size=64, patience=8, learning_rate=3e-2)
+    losses = [
+        min(epoch["validation_loss"] for epoch in train(natural, COLUMNS, replace(rough, average=a)).training["epochs"])
+        for a in (0.0, 0.18)
+    ]
+    assert losses[1] < losses[0]
+
+
 def test_facts_for_the_manifest_are_gathered(trained: Trained) -> None:
     assert trained.training["rows"] == {"train": 6000, "validation": 2000, "test": 2000}
     assert trained.training["window"]["train"] == (1_500_000_000, 1_500_005_999)

@@ -80,6 +80,8 @@ def shifted(source: Path, target: Path, version: int) -> None:
     for name in Manifest.read(source).files:
         if name.endswith(".onnx"):
             onnx.save(raised(onnx.load(source / name)), target / name)
+        elif name != bundle.GOLDEN:
+            shutil.copy(source / name, target / name)
     with np.load(source / bundle.GOLDEN) as kept:
         golden = dict(kept)
     session = ort.InferenceSession(str(target / bundle.MODEL))

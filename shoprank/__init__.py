@@ -50,26 +50,18 @@ __all__ = [
     "UserError",
 ]
 
-_MODULES = {
-    "shoprank.client": ("AsyncClient", "Client"),
-    "shoprank.errors": ("FieldViolation", "InvalidRequest", "ServerError", "ShoprankError", "UserError"),
-    "shoprank.requests": ("ItemFilter", "RankRequest"),
-    "shoprank.results": (
-        "FeatureState", "FeatureStatus", "Item", "RankedItem", "Ranking", "ScoredItem", "Scores", "ServedBy",
-    ),
-    "shoprank.slates": (
-        "Likeness", "Reason", "ReasonKind", "RecommendedItem", "SimilarItem", "Slate", "SlateRules",
-    ),
-}  # fmt: skip
-_MODULE = {name: module for module, names in _MODULES.items() for name in names}
+_MODULES = ("errors", "requests", "results", "slates", "client")
+"""Where the names are, those that need no grpcio first."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_MODULE[name]), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"{__name__}.{module}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

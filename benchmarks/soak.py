@@ -2,8 +2,8 @@
 
 Run as `python -m benchmarks.soak`; writes benchmarks/results/soak.json. The load is a mix: rankings, scores, the whole
 catalogue, bad requests, malformed ones, connections that come and go, and from time to time more than can be answered.
-Fails where memory after the first fifth grows by more than 5 %, or an answer differs from the first one by more than what
-a ranking's last bits owe to the rankings beside it.
+Fails where memory after the first fifth grows by more than 5 %, or an answer differs from the first one by more than
+what a ranking's last bits owe to the rankings beside it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from server.batch.score import ROWS_A_RUN, wanted_of
 from server.batch.source import Kind, parts_of
 from server.models.model import OUTPUTS, assembled
 from server.towers import Asked
-from shoprank.bundle import ITEM_TOWER, PAIR_TOWER, current
+from shoprank.bundle import ITEM_TOWER, TOP, current
 from shoprank.v1.ranking_pb2 import BatchRankItemsRequest, RankItemsRequest
 
 SERVICE = "/shoprank.v1.RankingService"
@@ -65,10 +65,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def raw_loops(opened: Opened, table: pa.Table, each: int, rows: int) -> dict[str, Callable[[], None]]:
-    """Loops over prepared inputs of the table's pairs, `rows` a run: of the whole graph, and of the pair's."""
+    """Loops over prepared inputs of the table's pairs, `rows` a run: of the whole graph, and of its upper layers'."""
     towers = opened.model.towers
     if towers is None:
-        raise SystemExit(f"batch: the model has no {ITEM_TOWER} and {PAIR_TOWER}; train it again")
+        raise SystemExit(f"batch: the model has no {ITEM_TOWER} and {TOP}; train it again")
     ids = table["user_id"].to_pylist()[::each]
     stored, _ = opened.features.users(ids)
     items = table["item_id"].combine_chunks()
@@ -89,7 +89,7 @@ def raw_loops(opened: Opened, table: pa.Table, each: int, rows: int) -> dict[str
             }
         )
         count = sum(len(one.items) for one in asked)
-        parts.append(towers.pair_feeds(asked, np.empty((count, towers.hidden), np.float32)))
+        parts.append({"hidden": towers.first_layer(asked, np.empty((count, towers.hidden), np.float32))})
 
     def loop(session: Any, feeds: list[dict[str, Any]]) -> None:
         for feed in feeds:
@@ -97,7 +97,7 @@ def raw_loops(opened: Opened, table: pa.Table, each: int, rows: int) -> dict[str
 
     return {
         "model.onnx": lambda: loop(opened.model.session, whole),
-        "pair.onnx": lambda: loop(towers.pair, parts),
+        TOP: lambda: loop(towers.top, parts),
     }
 
 

@@ -45,31 +45,19 @@ def _days_since(time: int, then: int) -> float:
     return (time - then) / DAY if then > 0 else math.nan
 
 
-@numba.njit(cache=True)
-def _place(keys: Any, low: int, end: int, wanted: int) -> Any:
-    """Where `wanted` is among keys[low:end], ascending, or where it would be put.
-
-    A search whose steps do not depend on what it finds: a processor cannot guess where keys of random bits lie.
-    """
-    count = end - low
-    while count > 1:
-        half = count >> 1
-        low += half * (keys[low + half - 1] < wanted)
-        count -= half
-    return low + (count == 1 and keys[low] < wanted)
-
-
 @numba.njit(cache=True, error_model="numpy")
 def _finite(x: Any) -> Any:
     return x if math.isfinite(x) else np.float32(math.nan)
 
 
 FACTS = 8
-"""int64 values that `fill` reads of an item: a line of the processor's cache, so that an item costs one miss."""
+"""int64 values that are read of an item: a line of the processor's cache, so that an item costs one miss."""
 CATEGORY_LEVELS, FIRST_AT, LAST_AT, AT, GAP, ENTRY = 0, 3, 4, 5, 6, 7
 """Where they lie: the keys of each level; when anyone bought the item first and last; when its row was computed; the
 item's mean gap, a float32 in the lower half; and one for whoever keeps the items."""
 
+SLOTS = 8
+"""Slots at least for each entry of a history."""
 AHEAD = 16
 """Items whose facts are asked for ahead of the one that is looked at: most miss the processor's caches."""
 
@@ -77,41 +65,45 @@ FACTS_TYPE = numba.types.Array(_i8, 2, "C", readonly=True)
 
 
 ROW = 13
-"""Numbers of a row of a table of affinities: those of a level, and the CROSS_NUMBERS of a user and an item."""
+"""Numbers of an item's affinity: those of a level, and the CROSS_NUMBERS of a user and an item."""
 ABSENT_ROWS = 4
-"""Rows that level 0 of a table begins with: of an item that the user never met, where the user bought neither of its
-category and its subcategory, of the category, of the subcategory, of both. The other levels begin with one such row."""
+"""Affinities that those of items begin with: of an item that the user never met, where the user bought neither of its
+category and its subcategory, of the category, of the subcategory, of both. The other levels begin with one such."""
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _absent(out: Any, i: int, at: int) -> None:
-    """The numbers of a level that the user never met."""
+def _absent(out: Any, row: int) -> None:
+    """The numbers of a level that the user never met, in a column of `out`."""
     for j in range(_A_LEVEL):
-        out[i, at + j] = np.float32(math.nan) if 1 <= j <= 4 else np.float32(0)
+        out[j, row] = np.float32(math.nan) if 1 <= j <= 4 else np.float32(0)
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _affinity(
-    out: Any, i: int, at: int, entry: int, time: int, orders: Any, of_user: Any, decays: Any,
+def _affinities(
+    out: Any, absent: int, entries: Any, time: int, orders: Any, of_user: Any, decays: Any,
     first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
 ) -> None:  # fmt: skip
-    """The numbers of a level, of one entry of the user's history."""
-    count = purchases[entry]
-    since_last, since_first, gap = math.nan, math.nan, math.nan
-    if count > 0:
+    """The numbers of a level, of `entries` of the user's history, in the columns of `out` from `absent` on.
+
+    A few numbers of all entries at a time: it takes a third of the time that all numbers of an entry at a time do.
+    """
+    end = len(entries)
+    for row in range(absent, end):
+        out[0, row] = purchases[entries[row]]
+    for row in range(absent, end):
+        entry, count = entries[row], out[0, row]
         since_last, since_first = (time - last_at[entry]) / DAY, (time - first_at[entry]) / DAY
-    if count > 1:
         gap = (last_at[entry] - first_at[entry]) / DAY / (count - np.float32(1))
-    out[i, at] = count
-    out[i, at + 1] = since_last
-    out[i, at + 2] = since_first
-    out[i, at + 3] = gap
-    out[i, at + 4] = since_last / gap if gap > 0 else math.nan
-    out[i, at + 5] = count / of_user
-    out[i, at + 6] = count / orders
-    out[i, at + 7] = recent[entry] * decays[0]
-    out[i, at + 8] = steady[entry] * decays[1]
-    out[i, at + 9] = interest[entry] * decays[2]
+        since_last, since_first = (since_last, since_first) if count > 0 else (math.nan, math.nan)
+        gap = gap if count > 1 else math.nan
+        out[1, row], out[2, row], out[3, row] = since_last, since_first, gap
+        out[4, row] = since_last / gap if gap > 0 else math.nan
+    for row in range(absent, end):
+        out[5, row], out[6, row] = out[0, row] / of_user, out[0, row] / orders
+    for row in range(absent, end):
+        entry = entries[row]
+        out[7, row], out[8, row] = recent[entry] * decays[0], steady[entry] * decays[1]
+        out[9, row] = interest[entry] * decays[2]
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -130,62 +122,23 @@ def _ages(time: int, facts: Any, row: int) -> Any:
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _of_both(out: Any, i: int, at: int, since_last: Any, gap: Any, count: Any, category: Any, subcategory: Any) -> None:
+def _of_both(out: Any, row: int, gap: Any, category: Any, subcategory: Any) -> None:
     """The CROSS_NUMBERS of the user and the item, by their purchases of the item, its category and subcategory."""
-    out[i, at] = _finite(since_last / gap)
-    out[i, at + 1] = _finite(count / subcategory)
-    out[i, at + 2] = _finite(count / category)
-
-
-@numba.njit(
-    numba.types.void(
-        numba.types.Array(_f4, 2, "C"), _i8, _f4, _f4, _f4, _vector(_i8), _vector(_f4),
-        _vector(_i8), _vector(_i8), _vector(_i8), _vector(_i8), _vector(_f4), _vector(_f4), _vector(_f4), _vector(_f4),
-        FACTS_TYPE, _table(_f4), _vector(_i8),
-    ),
-    cache=True, error_model="numpy", nogil=True,
-)  # fmt: skip
-def fill(
-    out: Any, time: int, user_orders: Any, user_purchases: Any, user_gap: Any, user_times: Any, decays: Any,
-    ends: Any, keys: Any, first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
-    facts: Any, halves: Any, positions: Any,
-) -> None:  # fmt: skip
-    """Write the pair and cross features of the items at `positions` (n,) of a table into `out`, float32 (n, WIDTH).
-
-    user_orders, user_purchases, user_gap, user_times (3,): of the user's row. decays (3,): what recent, steady and
-    interest are multiplied by. ends (levels + 1,): where each level of the history begins and ends in the arrays (m,)
-    behind it. facts: the table, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS).
-    """
-    of_user = np.empty(3, np.float32)
-    _of_user(of_user, 0, time, user_gap, user_times)
-    for i in range(len(positions)):
-        row = positions[i]
-        for level in range(_LEVELS):
-            at = level * _A_LEVEL
-            wanted = facts[row, level]
-            low, end = _place(keys, ends[level], ends[level + 1], wanted), ends[level + 1]
-            if wanted == 0 or low == end or keys[low] != wanted:
-                _absent(out, i, at)
-            else:
-                _affinity(
-                    out, i, at, low, time, user_orders, user_purchases, decays,
-                    first_at, last_at, purchases, recent, steady, interest,
-                )  # fmt: skip
-        for j in range(3):
-            out[i, _CROSS + j] = of_user[j]
-        out[i, _CROSS + 3], out[i, _CROSS + 4] = _ages(time, facts, row)
-        gap, count = halves[row, 2 * GAP], out[i, 0]
-        _of_both(out, i, _CROSS + 5, out[i, 1], gap, count, out[i, _A_LEVEL], out[i, 2 * _A_LEVEL])
+    count, since_last = out[0, row], out[1, row]
+    out[_A_LEVEL, row] = _finite(since_last / gap)
+    out[_A_LEVEL + 1, row] = _finite(count / subcategory)
+    out[_A_LEVEL + 2, row] = _finite(count / category)
 
 
 @numba.njit(cache=True)
 def _hashed(ends: Any, keys: Any) -> Any:
     """Entries of a history in a table of open addressing, int32 (2^k,), -1 where there is none.
 
-    A key, whose bits are a hash's, begins at as many slots behind its own as its level is; levels may share keys.
+    A key, whose bits are a hash's, begins at as many slots behind its own as its level is; levels may share keys. There
+    are many slots: a processor that finds the first one as it guessed, mostly empty, does not lose its way.
     """
     size = 16
-    while size < 2 * len(keys):
+    while size < SLOTS * len(keys):
         size *= 2
     slots = np.full(size, -1, np.int32)
     for level in range(_LEVELS):
@@ -213,7 +166,7 @@ def _entry_of(key: int, level: int, slots: Any, ends: Any, keys: Any) -> Any:
 
 @numba.njit(cache=True)
 def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows: Any, hits: Any, counts: Any) -> None:
-    """Which rows of a table of affinities items have, and of what entry of the history each row is.
+    """Which affinities items have, and of what entry of the history each is.
 
     rows: int32 (n, levels), becomes the rows of each item. hits: int64 (levels + 1, room), becomes the entry that each
     row is of, at each level, and which item a row of level 0 is of. counts: int64 (levels,), rows so far, which grow.
@@ -241,7 +194,9 @@ def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows
             rows[i, level] = place
 
 
-_PARTS: Any = numba.types.Tuple((_array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2)))  # type: ignore[no-untyped-call]
+_PARTS: Any = numba.types.Tuple(  # type: ignore[no-untyped-call]
+    (_array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2))
+)
 
 
 @numba.njit(  # type: ignore[untyped-decorator]
@@ -257,37 +212,60 @@ def affinities(
     ends: Any, keys: Any, first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
     facts: Any, halves: Any, positions: Any,
 ) -> Any:  # fmt: skip
-    """What `fill` writes for these arguments, what items share held once: see `feature_repo.transforms.Affinities`.
+    """Pair and cross features of the items at `positions` (n,), what they share held once: see
+    `feature_repo.transforms.Affinities`.
 
     A category or subcategory of the history has one row, however many items are of it; an item has one of its own.
+
+    user_orders, user_purchases, user_gap, user_times (3,): of the user's row. decays (3,): what recent, steady and
+    interest are multiplied by. ends (levels + 1,): where each level of the history begins and ends in the arrays (m,)
+    behind it. facts: a table of items, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS).
     """
     count = len(positions)
     rows, hits = np.empty((count, _LEVELS), np.int32), np.empty((_LEVELS + 1, count + ABSENT_ROWS), np.int64)
     counts = np.ones(_LEVELS, np.int64)
     counts[0] = ABSENT_ROWS
     _find(ends, keys, purchases, facts, positions, rows, hits, counts)
-    table = np.zeros((_LEVELS, ROW, max(counts[0], counts[1], counts[2])), np.float32)
+    of_items = np.empty((1, ROW, counts[0]), np.float32)
+    of_categories = np.zeros((_LEVELS - 1, _A_LEVEL, max(counts[1], counts[2])), np.float32)
     for level in range(_LEVELS):
-        out, absent = table[level].T, np.int64(1) if level else np.int64(ABSENT_ROWS)
+        out, absent = (of_categories[level - 1], 1) if level else (of_items[0], ABSENT_ROWS)
         for row in range(absent):
-            _absent(out, row, 0)
-            if level == 0:
-                category, subcategory = np.float32(row & 1), np.float32(row >> 1)
-                _of_both(out, row, _A_LEVEL, out[row, 1], np.float32(1), out[row, 0], category, subcategory)
-        for row in range(absent, counts[level]):
-            _affinity(
-                out, row, 0, hits[level, row], time, user_orders, user_purchases, decays,
-                first_at, last_at, purchases, recent, steady, interest,
-            )  # fmt: skip
+            _absent(out, row)
+        _affinities(
+            out, absent, hits[level, : counts[level]], time, user_orders, user_purchases, decays,
+            first_at, last_at, purchases, recent, steady, interest,
+        )  # fmt: skip
+    for row in range(ABSENT_ROWS):
+        _of_both(of_items[0], row, np.float32(1), np.float32(row & 1), np.float32(row >> 1))
     for row in range(ABSENT_ROWS, counts[0]):
-        i, out = hits[_LEVELS, row], table[0].T
-        gap, category, subcategory = halves[positions[i], 2 * GAP], table[1, 0, rows[i, 1]], table[2, 0, rows[i, 2]]
-        _of_both(out, row, _A_LEVEL, out[row, 1], gap, out[row, 0], category, subcategory)
+        i = hits[_LEVELS, row]
+        category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
+        _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
     of_user, ages = np.empty(3, np.float32), np.empty((2, count), np.float32)
     _of_user(of_user, 0, time, user_gap, user_times)
     for i in range(count):
         ages[0, i], ages[1, i] = _ages(time, facts, positions[i])
-    return table, rows, of_user, ages
+    return of_items, of_categories, rows, of_user, ages
+
+
+@numba.njit(
+    numba.types.void(
+        numba.types.Array(_f4, 2, "C"), _array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2)
+    ),
+    cache=True, nogil=True,
+)  # fmt: skip
+def spread(out: Any, of_items: Any, of_categories: Any, rows: Any, of_user: Any, ages: Any) -> None:
+    """Write what `affinities` gives as the pair and cross features of each item, float32 (n, WIDTH)."""
+    for i in range(len(out)):
+        own = rows[i, 0]
+        for j in range(_A_LEVEL):
+            out[i, j] = of_items[0, j, own]
+            for level in range(1, _LEVELS):
+                out[i, level * _A_LEVEL + j] = of_categories[level - 1, j, rows[i, level]]
+        for j in range(3):
+            out[i, _CROSS + j], out[i, _CROSS + 5 + j] = of_user[j], of_items[0, _A_LEVEL + j, own]
+        out[i, _CROSS + 3], out[i, _CROSS + 4] = ages[0, i], ages[1, i]
 
 
 @numba.njit(_i8(FACTS_TYPE, _vector(_i8)), cache=True, nogil=True)

@@ -179,16 +179,10 @@ def pair_features(user: UserRow, items: ItemRows, time: int) -> F32:
     return pair_features_of(user, facts, np.arange(len(items)), time)
 
 
-def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int, out: F32 | None = None) -> F32:
-    """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`), into `out` if given."""
-    if out is None:
-        out = np.empty((len(positions), pairs.WIDTH), np.float32)
-    h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
-    pairs.fill(
-        out, time, orders, purchases, gap, user.times, decays(time, user.as_of),
-        h.ends, h.keys, h.first_at, h.last_at, h.purchases, h.recent, h.steady, h.interest,
-        facts, facts.view(np.float32), positions,
-    )  # fmt: skip
+def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int) -> F32:
+    """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`)."""
+    out = np.empty((len(positions), pairs.WIDTH), np.float32)
+    pairs.spread(out, *affinities_of(user, facts, positions, time))
     return out
 
 
@@ -196,21 +190,24 @@ class Affinities(NamedTuple):
     """Pair and cross features of one user and n items, what items share held once.
 
     Most numbers of a pair are those of an entry of the user's history, or of none: a category's are the same for all
-    its items, and few items of a request were ever bought by the user. Such numbers are a row of a table, once.
+    its items, and few items of a request were ever bought by the user. Such numbers stand in a row of a table, once;
+    tables lie with a row's numbers one above the other.
 
-    table: float32 (levels, 13, rows), each row a column of it: the PAIR_NUMBERS of a level, and at level 0 the
-    CROSS_NUMBERS of the user and the item. rows: int32 (n, levels), which of them are each item's. of_user: float32
-    (3,), the CROSS_NUMBERS of the user and the time alone. ages: float32 (2, n), those of the item and the time alone.
+    of_items: float32 (1, 13, rows), the PAIR_NUMBERS of an item and the CROSS_NUMBERS of the user and it.
+    of_categories: float32 (2, 10, rows), the PAIR_NUMBERS of categories, and of subcategories. rows: int32 (n, 3),
+    which rows are each item's. of_user: float32 (3,), the CROSS_NUMBERS of the user and the time alone. ages: float32
+    (2, n), those of the item and the time alone.
     """
 
-    table: F32
+    of_items: F32
+    of_categories: F32
     rows: npt.NDArray[np.int32]
     of_user: F32
     ages: F32
 
 
 def affinities_of(user: UserRow, facts: I64, positions: I64, time: int) -> Affinities:
-    """What `pair_features_of` gives, bit for bit, in parts."""
+    """What `pair_features_of` spreads out."""
     h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
     made = pairs.affinities(
         time, orders, purchases, gap, user.times, decays(time, user.as_of),

@@ -1,7 +1,8 @@
-"""Shares of the first layer: those of items, kept beside their rows, and their sums with the others', compiled."""
+"""The first layer, compiled: items' shares, kept beside their rows, summed with the others' and that of the ages."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo.prefetch import LINE, prefetch
-from feature_repo.transforms import I64
+from feature_repo.transforms import I64, Affinities
 from server.items import Found, Shelf
 
 F32 = npt.NDArray[np.float32]
-I32 = npt.NDArray[np.int32]
 ALL = -1
 """What `_add` returns where every item had its share."""
 AHEAD = 8
@@ -27,15 +27,43 @@ _floats = [_types.Array(_types.float32, d, "C", readonly=True) for d in range(4)
 _longs, _flags = (_types.Array(kind, 1, "C", readonly=True) for kind in (_types.int64, _types.boolean))
 
 
+START, RATE, MIRROR, MEAN, STD = range(5)
+"""Rows of the shape of ages, as of `training.encoding.Normalization`."""
+CLIP = np.float32(5)
+MISSING = 2
+"""Rows of the kernel of ages from which on are those of an age that is missing."""
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _normalized(age: Any, shape: Any, column: int) -> Any:
+    """The age's normalized value."""
+    y = math.log(max((age - shape[START, column]) * shape[RATE, column], np.float32(1)))
+    if shape[MIRROR, column] > 0:
+        y -= math.log(max((-age - shape[START, column]) * shape[MIRROR, column], np.float32(1)))
+    return min(max((y - shape[MEAN, column]) / shape[STD, column], -CLIP), CLIP)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _age(age: Any, shape: Any, column: int) -> Any:
+    """What a row of the kernel is multiplied by, and which row that is."""
+    if math.isnan(age):
+        return np.float32(1), MISSING + column
+    return np.float32(_normalized(age, shape, column)), column
+
+
 @numba.njit(
     _types.int64(
-        _types.Array(_types.float32, 2, "C"), _floats[2], _flags, _longs, _floats[1], _floats[3],
-        _types.Array(_types.int32, 2, "C", readonly=True), _types.int64,
+        _types.Array(_types.float32, 2, "C"), _floats[2], _flags, _longs, _floats[1], _floats[3], _floats[3],
+        _types.Array(_types.int32, 2, "C", readonly=True), _types.int64, _types.int64,
+        _floats[2], _floats[2], _floats[2],
     ),
-    cache=True, nogil=True,
+    cache=True, error_model="numpy", nogil=True,
 )  # fmt: skip
-def _add(out: Any, values: Any, there: Any, positions: Any, of_user: Any, of_levels: Any, rows: Any, at: int) -> Any:
-    """Write the sums of shares; returns the first item that has none yet, or ALL. Arguments: see `ItemShares.add`."""
+def _add(
+    out: Any, values: Any, there: Any, positions: Any, of_user: Any, of_items: Any, of_categories: Any,
+    rows: Any, at: int, categories_at: int, ages: Any, shape: Any, kernel: Any,
+) -> Any:  # fmt: skip
+    """Write the first layer; returns the first item that has no share yet, or ALL. Arguments: see `ItemShares.add`."""
     width = values.shape[1]
     for i in range(min(AHEAD, len(positions))):
         for j in range(0, width, _FLOATS):
@@ -48,13 +76,39 @@ def _add(out: Any, values: Any, there: Any, positions: Any, of_user: Any, of_lev
             return i
         item, sums = values[positions[i]], out[i]
         first, second, third = (
-            of_levels[0, at + rows[i, 0]],
-            of_levels[1, at + rows[i, 1]],
-            of_levels[2, at + rows[i, 2]],
+            of_items[0, at + rows[i, 0]],
+            of_categories[0, categories_at + rows[i, 1]],
+            of_categories[1, categories_at + rows[i, 2]],
         )
+        (a, of_a), (b, of_b) = _age(ages[0, i], shape, 0), _age(ages[1, i], shape, 1)
+        old, late = kernel[of_a], kernel[of_b]
         for j in range(width):
-            sums[j] = item[j] + of_user[j] + first[j] + second[j] + third[j]
+            x = item[j] + of_user[j] + first[j] + second[j] + third[j] + a * old[j] + b * late[j]
+            sums[j] = max(x, np.float32(0))
     return ALL
+
+
+@numba.njit(
+    _types.void(_types.Array(_types.float32, 2, "C"), _floats[2], _floats[2], _floats[2]),
+    cache=True, error_model="numpy", nogil=True,
+)  # fmt: skip
+def activate(share: Any, ages: Any, shape: Any, kernel: Any) -> None:
+    """Make sums of shares (n, hidden) the first layer's answers, in place. ages, shape, kernel: see `Ages`."""
+    for i in range(len(share)):
+        (a, of_a), (b, of_b) = _age(ages[0, i], shape, 0), _age(ages[1, i], shape, 1)
+        for j in range(share.shape[1]):
+            share[i, j] = max(share[i, j] + a * kernel[of_a, j] + b * kernel[of_b, j], np.float32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """The share of a candidate's two ages, those of `feature_repo.transforms.Affinities`.
+
+    shape: float32 (5, 2), how each is normalized. kernel: float32 (4, hidden), rows of both, and of both when missing.
+    """
+
+    shape: F32
+    kernel: F32
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +123,12 @@ class Kept:
 class ItemShares:
     """Items' shares of a model's first layer, for as long as their rows are on the shelf.
 
-    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 17) and keys (n, 5). hidden: their width.
+    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 17) and keys (n, 5).
     """
 
-    def __init__(self, of_rows: Callable[[F32, I64], F32], hidden: int) -> None:
+    def __init__(self, of_rows: Callable[[F32, I64], F32], ages: Ages) -> None:
         self._of_rows = of_rows
-        self._hidden = hidden
+        self._ages = ages
         self._kept: Kept | None = None
 
     def prepare(self, items: Found) -> Kept:
@@ -86,20 +140,25 @@ class ItemShares:
             kept.there[new] = True
         return kept
 
-    def add(self, items: Found, of_user: F32, of_levels: F32, rows: I32, at: int, out: F32) -> None:
-        """Write the sums of the items' shares and the others' into `out`, float32 (n, hidden).
+    def add(
+        self, items: Found, of_user: F32, of_levels: tuple[F32, F32], mine: Affinities, at: tuple[int, int], out: F32
+    ) -> None:
+        """Write the first layer's answers into `out`, float32 (n, hidden): relu of the sums of all shares.
 
-        of_user: float32 (hidden,). of_levels: float32 (levels, rows, hidden), of which `rows`, int32 (n, levels),
-        are each item's, counted from `at`.
+        of_user: float32 (hidden,). of_levels: those of the affinities of items and of categories, float32 (levels,
+        rows, hidden), of which the rows of `mine` are each item's, counted from `at`.
         """
         kept = self._on(items.shelf)
-        if _add(out, kept.values, kept.there, items.positions, of_user, of_levels, rows, at) != ALL:
+        others = (
+            items.positions, of_user, *of_levels, mine.rows, *at, mine.ages, self._ages.shape, self._ages.kernel
+        )  # fmt: skip
+        if _add(out, kept.values, kept.there, *others) != ALL:
             kept = self.prepare(items)
-            _add(out, kept.values, kept.there, items.positions, of_user, of_levels, rows, at)
+            _add(out, kept.values, kept.there, *others)
 
     def _on(self, shelf: Shelf) -> Kept:
         kept = self._kept
         if kept is None or kept.shelf is not shelf:
-            values = np.empty((shelf.capacity, self._hidden), np.float32)
+            values = np.empty((shelf.capacity, self._ages.kernel.shape[1]), np.float32)
             kept = self._kept = Kept(shelf, values, np.zeros(shelf.capacity, np.bool_))
         return kept

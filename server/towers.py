@@ -12,10 +12,12 @@ import onnxruntime as ort
 from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER
 from feature_repo.transforms import I64, Affinities, ModelInput, UserRow, affinities_of, context_features
 from server.items import Found
-from server.shares import ItemShares
+from server.shares import Ages, ItemShares, activate
 
 F32 = npt.NDArray[np.float32]
 OUTPUTS = ["probability", "logit"]
+OF_USERS = ["user_share", "of_items_shares", "of_categories_shares"]
+_ITEM_COLUMNS = ((len(OF_ITEM.numeric), np.float32), (len(OF_ITEM.categorical), np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,15 @@ class Asked:
 
 
 class Towers:
-    """Scores items for users by the graphs of the item, the user and the pair."""
+    """Scores items for users by the graphs of the item, the user and the layers above the first."""
 
-    def __init__(self, item: ort.InferenceSession, user: ort.InferenceSession, pair: ort.InferenceSession) -> None:
+    def __init__(self, item: ort.InferenceSession, user: ort.InferenceSession, top: ort.InferenceSession) -> None:
         self._item = item
         self._user = user
-        self.pair = pair
-        self.hidden = int(item.get_outputs()[0].shape[1])
-        self.shares = ItemShares(self._of_items, self.hidden)
+        self.top = top
+        self._ages = self._of_ages()
+        self.hidden = self._ages.kernel.shape[1]
+        self.shares = ItemShares(self._of_items, self._ages)
         self._buffers: list[F32] = []  # one for each thread that has scored at once; a list's pop and append are atomic
 
     def score(self, asked: Asked) -> tuple[F32, F32]:
@@ -51,43 +54,42 @@ class Towers:
             buffer = np.empty((count, self.hidden), np.float32)
         if len(buffer) < count:
             buffer = np.empty((count, self.hidden), np.float32)
-        probability, logit = self.pair.run(OUTPUTS, self.pair_feeds(asked, buffer[:count]))
+        probability, logit = self.top.run(OUTPUTS, {"hidden": self.first_layer(asked, buffer[:count])})
         self._buffers.append(buffer)
         return probability, logit
 
-    def pair_feeds(self, asked: Sequence[Asked], share: F32) -> dict[str, F32]:
-        """What the pair's graph is given: sums of shares, in `share`, float32 (n, hidden), and the numbers that are
-        every candidate's own."""
+    def first_layer(self, asked: Sequence[Asked], out: F32) -> F32:
+        """The first layer's answers for all candidates, in `out`, float32 (n, hidden)."""
         found = [affinities_of(one.user, one.items.shelf.facts, one.items.positions, one.time) for one in asked]
         of_users, of_levels = self._of_users(asked, found)
-        at = row = 0
+        at, begins = 0, (0, 0)
         for one, mine, of_user in zip(asked, found, of_users, strict=True):
             end = at + len(one.items)
-            self.shares.add(one.items, of_user, of_levels, mine.rows, row, share[at:end])
-            at, row = end, row + mine.table.shape[2]
-        return {"share": share, "ages": _side_by_side([mine.ages for mine in found])}
+            self.shares.add(one.items, of_user, of_levels, mine, begins, out[at:end])
+            at, begins = end, (begins[0] + mine.of_items.shape[2], begins[1] + mine.of_categories.shape[2])
+        return out
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
         """As `score`, of rows of the whole model's input: what golden answers are held against."""
         numeric, categorical = inputs.numeric, inputs.categorical
-        table = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
-        for level, part in enumerate(OF_LEVELS):
-            table[level, : len(part.numeric)] = numeric[:, part.numeric].T
-        of_user, of_levels = self._user.run(
-            ["user_share", "level_shares"],
+        of_user, *of_levels = self._user.run(
+            OF_USERS,
             {
                 "user_numeric": numeric[:, OF_USER.numeric],
                 "user_categorical": categorical[:, OF_USER.categorical],
-                "affinities": table,
+                "of_items": np.stack([numeric[:, part.numeric].T for part in OF_LEVELS[:1]]),
+                "of_categories": np.stack([numeric[:, part.numeric].T for part in OF_LEVELS[1:]]),
             },
         )
         of_item = self._of_items(numeric[:, OF_ITEM.numeric], categorical[:, OF_ITEM.categorical])
-        share = of_item + of_user + of_levels.sum(axis=0)
-        probability, logit = self.pair.run(OUTPUTS, {"share": share, "ages": numeric[:, OF_AGE.numeric].T})
+        hidden = of_item + of_user + np.concatenate(of_levels).sum(axis=0)
+        activate(hidden, np.ascontiguousarray(numeric[:, OF_AGE.numeric].T), self._ages.shape, self._ages.kernel)
+        probability, logit = self.top.run(OUTPUTS, {"hidden": hidden})
         return probability, logit
 
-    def _of_users(self, asked: Sequence[Asked], found: Sequence[Affinities]) -> tuple[F32, F32]:
-        """Shares of users, float32 (users, hidden), and of their tables of affinities, (levels, rows, hidden)."""
+    def _of_users(self, asked: Sequence[Asked], found: Sequence[Affinities]) -> tuple[F32, tuple[F32, F32]]:
+        """Shares of users, float32 (users, hidden), and of their items' and categories' affinities, (levels, rows,
+        hidden)."""
         numbers = [
             part for one, mine in zip(asked, found, strict=True)
             for part in (one.user.numbers, context_features(one.time), mine.of_user)
@@ -95,10 +97,16 @@ class Towers:
         feeds = {
             "user_numeric": np.concatenate(numbers).reshape(len(asked), -1),
             "user_categorical": np.concatenate([one.user.keys for one in asked]).reshape(len(asked), -1),
-            "affinities": _side_by_side([mine.table for mine in found]),
+            "of_items": _side_by_side([mine.of_items for mine in found]),
+            "of_categories": _side_by_side([mine.of_categories for mine in found]),
         }
-        of_users, of_levels = self._user.run(["user_share", "level_shares"], feeds)
-        return of_users, of_levels
+        of_users, of_items, of_categories = self._user.run(OF_USERS, feeds)
+        return of_users, (of_items, of_categories)
+
+    def _of_ages(self) -> Ages:
+        numbers, keys = (np.zeros((1, size), kind) for size, kind in _ITEM_COLUMNS)
+        shape, kernel = self._item.run(["age_shape", "age_kernel"], {"item_numeric": numbers, "item_categorical": keys})
+        return Ages(shape, kernel)
 
     def _of_items(self, numbers: F32, keys: I64) -> F32:
         share: F32

@@ -1,7 +1,7 @@
 """The model bundle: what training leaves on disk and a server loads, `model_repository/<model>/<version>/`.
 
 A version directory (a whole number, as Triton and others read it) holds `model.onnx`, `golden.npz` (inputs with
-their expected answers), in a ranking model `item.onnx`, `user.onnx` and `pair.onnx` (the same model in parts),
+their expected answers), in a ranking model `item.onnx`, `user.onnx` and `top.onnx` (the same model in parts),
 `reference.npz` (the distribution of its inputs and scores, see `feature_repo.reference`) and `retrieval.npz` (the
 sources of candidates, see `training.retrieval.served`), and `manifest.json`, which names every other file with its
 SHA-256. `current` beside the versions is a symbolic link to the active one and is switched by one atomic rename;
@@ -31,8 +31,8 @@ REFERENCE = "reference.npz"
 RETRIEVAL = "retrieval.npz"
 ITEM_TOWER = "item.onnx"
 USER_TOWER = "user.onnx"
-PAIR_TOWER = "pair.onnx"
-TOWERS = (ITEM_TOWER, USER_TOWER, PAIR_TOWER)
+TOP = "top.onnx"
+TOWERS = (ITEM_TOWER, USER_TOWER, TOP)
 """The model once more, as a server runs it that scores many items for one user: see `training.towers`."""
 CURRENT = "current"
 PREVIOUS = "previous"

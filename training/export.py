@@ -25,7 +25,7 @@ from training.graph import ExportError, to_onnx
 from training.model import build_server_model
 from training.reference import fit_reference
 from training.shards import RANKING, Block, Split
-from training.towers import to_towers, tower_feeds
+from training.towers import first_layer, to_towers, tower_feeds
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 64
@@ -137,12 +137,14 @@ def parity(
 
 
 def by_towers(towers: Sequence[ort.InferenceSession], block: Block) -> npt.NDArray[np.float32]:
-    """Probabilities (n,) of a block's rows by the graphs of the item, the user and the pair."""
-    item, user, pair = towers
-    of_item, of_user, of_pair = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
-    (of_items,), (of_users, of_levels) = item.run(["share"], of_item), user.run(["user_share", "level_shares"], of_user)
-    share = of_items + of_users + of_levels.sum(axis=0)
-    (probability,) = pair.run(["probability"], {**of_pair, "share": share})
+    """Probabilities (n,) of a block's rows by the graphs of the item, the user and the layers above the first."""
+    item, user, top = towers
+    of_item, of_user = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
+    of_items, shape, kernel = item.run(["share", "age_shape", "age_kernel"], of_item)
+    of_users, *of_levels = user.run(["user_share", "of_items_shares", "of_categories_shares"], of_user)
+    shares = of_items + of_users + np.concatenate(of_levels).sum(axis=0)
+    hidden = first_layer(shares, block.numeric, shape, kernel)
+    (probability,) = top.run(["probability"], {"hidden": hidden})
     found: npt.NDArray[np.float32] = probability
     return found
 

@@ -2,8 +2,8 @@
 
 The first layer is linear in its columns: W·x = W_user·x_user + W_item·x_item + Σ W_level·x_level + W_age·x_age. What
 depends on the item alone can be computed once an item; what depends on the user, or on the user and an entry of the
-user's history, once a request. Only two columns, of the item and the time, remain for every candidate. The graphs give
-the answers of the whole one, up to the rounding of float32.
+user's history, once a request. Only two columns, of the item and the time, remain for every candidate: whoever adds the
+shares adds theirs too. The graphs give the answers of the whole one, up to the rounding of float32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER, Part
 from training.calibration import Calibration
-from training.encoding import CLIP, UNSEEN, Encoding, Vocabulary
+from training.encoding import CLIP, UNSEEN, Encoding, Normalization, Vocabulary
 from training.graph import IR_VERSION, ML_OPSET, OPSET, salted
 from training.model import EMBEDDING, score_weights
 
@@ -40,48 +40,65 @@ class Dense:
 
 
 def to_towers(scorer: keras.Model, calibration: Calibration, encoding: Encoding) -> tuple[onnx.ModelProto, ...]:
-    """The graphs of the item, of the user and of the pair, of a model whose columns are `feature_repo.schema`'s.
+    """The graphs of the item, of the user and of the layers above the first, of a model whose columns are
+    `feature_repo.schema`'s.
 
-    Item's: `item_numeric` float32 (N, 17) and `item_categorical` int64 (N, 5) to `share` (N, hidden). User's:
-    `user_numeric` (U, 26: the user's numbers, those of the time, those of both) and `user_categorical` (U, 7) to
-    `user_share` (U, hidden), and `affinities` (3, 13, E: see `feature_repo.transforms.Affinities`) to `level_shares`
-    (3, E, hidden). Pair's: `share` (N, hidden), the sum of the others', and `ages` (2, N) to `probability` (N,) and
-    `logit` (N,).
+    Item's: `item_numeric` float32 (N, 17) and `item_categorical` int64 (N, 5) to `share` (N, hidden); whatever they
+    are, `age_shape` (5, 2), start, rate, mirror, mean and std of the two ages' normalization, and `age_kernel`
+    (4, hidden), their rows of the kernel and those of their being missing. User's: `user_numeric` (U, 26: the user's
+    numbers, those of the time, those of both) and `user_categorical` (U, 7) to `user_share` (U, hidden); `of_items`
+    (1, 13, I) and `of_categories` (2, 10, C), see `feature_repo.transforms.Affinities`, to `of_items_shares` (1, I,
+    hidden) and `of_categories_shares` (2, C, hidden). Top's: `hidden` (N, hidden), relu of the sum of all shares, to
+    `probability` (N,) and `logit` (N,).
     """
     hidden = dense(scorer, "hidden")
     width = hidden.kernel.shape[1]
     (embeddings,) = scorer.get_layer("categories").get_weights()
-    item, user, pair = (_Builder(encoding, hidden.kernel, embeddings) for _ in range(3))
+    item, user, top = (_Builder(encoding, hidden.kernel, embeddings) for _ in range(3))
     item.output(item.share("item", OF_ITEM), "share", ["N", width])
+    item.ages("age", OF_AGE)
     user.output(
         user.share("user", OF_USER, rows="U", onto=user.constant("bias", hidden.bias)), "user_share", ["U", width]
     )
-    user.output(user.level_shares("affinities", OF_LEVELS), "level_shares", [len(OF_LEVELS), "E", width])
-    together = pair.share_of_columns("ages", OF_AGE, pair.input("share", TensorProto.FLOAT, ["N", width]))
-    inner = pair.add("Relu", pair.dense(EMBEDDING, pair.add("Relu", together), dense(scorer, EMBEDDING)))
-    logit = pair.logit(inner, *score_weights(scorer), calibration)
-    pair.output(logit, "logit", ["N"])
-    pair.output(pair.add("Sigmoid", logit, output="probability"), "probability", ["N"])
-    return item.model("item"), user.model("user"), pair.model("pair")
+    for name, parts, rows in levels():
+        user.output(user.level_shares(name, parts, rows), f"{name}_shares", [len(parts), rows, width])
+    first = top.input("hidden", TensorProto.FLOAT, ["N", width])
+    inner = top.add("Relu", top.dense(EMBEDDING, first, dense(scorer, EMBEDDING)))
+    logit = top.logit(inner, *score_weights(scorer), calibration)
+    top.output(logit, "logit", ["N"])
+    top.output(top.add("Sigmoid", logit, output="probability"), "probability", ["N"])
+    return item.model("item"), user.model("user"), top.model("top")
 
 
 def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[str, Any], ...]:
-    """Rows of the whole model's input, (N, 84) and (N, 12), as those of the three graphs; the last lacks `share`.
+    """Rows of the whole model's input, (N, 84) and (N, 12), as those of the graphs of the item and the user.
 
     Each row is a user's, and has an affinity of its own at each level.
     """
-    affinities = np.zeros((len(OF_LEVELS), max(len(part.numeric) for part in OF_LEVELS), len(numeric)), np.float32)
-    for level, part in enumerate(OF_LEVELS):
-        affinities[level, : len(part.numeric)] = numeric[:, part.numeric].T
+    affinities = {name: np.stack([numeric[:, part.numeric].T for part in parts]) for name, parts, _ in levels()}
     return (
         {"item_numeric": numeric[:, OF_ITEM.numeric], "item_categorical": categorical[:, OF_ITEM.categorical]},
         {
             "user_numeric": numeric[:, OF_USER.numeric],
             "user_categorical": categorical[:, OF_USER.categorical],
-            "affinities": affinities,
+            **affinities,
         },
-        {"ages": np.ascontiguousarray(numeric[:, OF_AGE.numeric].T)},
     )
+
+
+def levels() -> tuple[tuple[str, tuple[Part, ...], str], ...]:
+    """The tables of affinities: the name of each, its parts, and what its rows are counted by."""
+    return ("of_items", OF_LEVELS[:1], "I"), ("of_categories", OF_LEVELS[1:], "C")
+
+
+def first_layer(shares: F32, numeric: F32, shape: F32, kernel: F32) -> F32:
+    """relu of sums of shares and that of the ages, (N, hidden), of rows of the whole model's numbers (N, 84)."""
+    ages = numeric[:, OF_AGE.numeric]
+    missing = np.isnan(ages)
+    start, rate, mirror, mean, std = shape
+    of_ages = Normalization(start, rate, mirror, mean, std, np.zeros(0, np.int64)).apply(ages)
+    found: F32 = np.maximum(shares + np.concatenate([of_ages, missing], axis=1, dtype=np.float32) @ kernel, 0)
+    return found
 
 
 def dense(scorer: keras.Model, name: str) -> Dense:
@@ -144,23 +161,26 @@ class _Builder:
         together = self.add("Concat", *columns, axis=1)
         return self.add("Gemm", together, kernel, onto) if onto else self.add("MatMul", together, kernel)
 
-    def share_of_columns(self, name: str, part: Part, onto: str) -> str:
-        """As `share`, of numbers that lie column by column, (columns, N): a few columns are normalized faster so."""
-        x = self.input(name, TensorProto.FLOAT, [len(part.numeric), "N"])
-        z, missing, scale = self._normalized(x, [part], [len(part.numeric), 1])
-        kernel = np.concatenate([self._of_numbers(part, scale[0]), self._of_indicators(part)])
-        both = self.add("Concat", z, missing, axis=0)
-        return self.add("Gemm", both, self.constant(f"{name}_kernel", kernel), onto, transA=1)
+    def ages(self, name: str, part: Part) -> None:
+        """The outputs `<name>_shape` and `<name>_kernel`: what the part's share is computed from elsewhere."""
+        n, columns = self._encoding.normalization, list(part.numeric)
+        shape = np.stack([each[columns] for each in (n.start, n.rate, n.mirror, n.mean, n.std)])
+        kernel = np.concatenate([self._of_numbers(part, np.ones(len(columns))), self._of_indicators(part)])
+        for what, value in (("shape", shape), ("kernel", kernel)):
+            constant = self.constant(f"{name}_{what}_constant", value)
+            self.output(constant, f"{name}_{what}", list(value.shape))
 
-    def level_shares(self, name: str, parts: Sequence[Part]) -> str:
-        """The shares of rows of each part, (parts, rows, hidden), of rows as wide as the widest part."""
-        width = max(len(part.numeric) for part in parts)
-        x = self.input(name, TensorProto.FLOAT, [len(parts), width, "E"])
+    def level_shares(self, name: str, parts: Sequence[Part], rows: str) -> str:
+        """The shares of rows of each part, (parts, rows, hidden); parts are equally wide."""
+        width = len(parts[0].numeric)
+        x = self.input(name, TensorProto.FLOAT, [len(parts), width, rows])
         z, missing, scale = self._normalized(x, parts, [len(parts), width, 1])
-        kernel = np.zeros((len(parts), 2 * width, self._kernel.shape[1]), np.float32)
-        for i, part in enumerate(parts):
-            kernel[i, : len(part.numeric)] = self._of_numbers(part, scale[i])
-            kernel[i, width : width + len(part.numeric)] = self._of_indicators(part)
+        kernel = np.stack(
+            [
+                np.concatenate([self._of_numbers(part, by), self._of_indicators(part)])
+                for part, by in zip(parts, scale, strict=True)
+            ]
+        )
         both = self.add("Transpose", self.add("Concat", z, missing, axis=1), perm=[0, 2, 1])
         return self.add("MatMul", both, self.constant(f"{name}_kernel", kernel))
 

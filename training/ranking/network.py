@@ -31,8 +31,10 @@ BIN_ROWS = 100_000
 class Network:
     """How to train. loss: of rows alone, or with a term over lists of weight `share`.
 
-    lists: lists a step. dropout_categories: share of categories masked in training, so that unseen ones mean something.
-    bins: of each number's piecewise-linear encoding beside its normalization; 0 for the normalization alone.
+    lists: lists a step. average: span of the running mean of weights that is kept in their place, as a part of all
+    steps (see `training.fit.Settings`); 0 for none. dropout_categories: share of categories masked in training, so that
+    unseen ones mean something. bins: of each number's piecewise-linear encoding beside its normalization; 0 for the
+    normalization alone.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -41,6 +43,7 @@ class Network:
     epochs: int = 4
     lists: int = 32
     learning_rate: float = 2e-3
+    average: float = 0.18
     dropout_categories: float = 0.05
     bins: int = 0
 
@@ -52,7 +55,10 @@ class Network:
         schedule = keras.optimizers.schedules.CosineDecay(
             self.learning_rate / 10, steps * self.epochs, warmup_target=self.learning_rate, warmup_steps=steps // 4
         )
-        step = _step(scorer, keras.optimizers.Adam(schedule), self, train.length)
+        span = self.average * steps * self.epochs
+        averaged = {"use_ema": True, "ema_momentum": 1 - 1 / span} if span > 1 else {}
+        optimizer = keras.optimizers.Adam(schedule, **averaged)
+        step = _step(scorer, optimizer, self, train.length)
         numeric, index = train.block.numeric, encoding.vocabulary.encode(train.block.categorical)
         best, weights = np.inf, scorer.get_weights()
         for _ in range(self.epochs):
@@ -65,10 +71,13 @@ class Network:
                     tf.constant(train.block.label[rows]),
                     tf.constant(train.block.offset[rows]),
                 )
-            z = raw_scores(scorer, encoding, validation.block)
-            loss = _validation_loss(z, validation)
+            latest = scorer.get_weights()
+            if averaged:
+                optimizer.finalize_variable_values(scorer.trainable_variables)
+            loss = _validation_loss(raw_scores(scorer, encoding, validation.block), validation)
             if loss < best:
                 best, weights = loss, scorer.get_weights()
+            scorer.set_weights(latest)
         scorer.set_weights(weights)
         z = raw_scores(scorer, encoding, validation.block)
         block = validation.block

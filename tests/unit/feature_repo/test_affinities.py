@@ -1,4 +1,4 @@
-"""The parts of pair features are the pair features, bit for bit."""
+"""Pair features and their parts are those of a plain reckoning, one pair after the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_repo import pairs, schema
-from feature_repo.transforms import F32, Affinities, UserRow, affinities_of, item_rows, pair_features_of, user_row
+from feature_repo.transforms import (
+    F32,
+    ItemRows,
+    UserRow,
+    affinities_of,
+    decays,
+    item_rows,
+    pair_features_of,
+    user_row,
+)
 
 NOW = 1_700_000_000
 DAY = 86_400
@@ -45,7 +54,8 @@ def users(draw: Any) -> UserRow:
     return user_row(values)
 
 
-def facts_of(items: list[tuple[int, int, int]]) -> Any:
+def items_of(items: list[tuple[int, int, int]]) -> ItemRows:
+    """Items of these keys of item, category and subcategory."""
     rng = np.random.default_rng(len(items))
     columns: dict[str, Any] = {
         "item_key": [a for a, _, _ in items],
@@ -55,35 +65,89 @@ def facts_of(items: list[tuple[int, int, int]]) -> Any:
         "item_first_purchase_at": rng.choice([0, NOW - 50 * DAY], len(items)),
         "item_last_purchase_at": rng.choice([0, NOW - 5 * DAY], len(items)),
     }
-    rows = item_rows(columns, len(items))
-    return pairs.facts_of(rows.numbers, rows.times, rows.keys)
+    return item_rows(columns, len(items))
 
 
-def together(parts: Affinities) -> F32:
-    """The pair features of these parts."""
-    levels = [table.T[rows] for table, rows in zip(parts.table, parts.rows.T, strict=True)]
-    columns = [level[:, : len(schema.PAIR_NUMBERS)] for level in levels]
-    of_user = np.broadcast_to(parts.of_user, (len(parts.rows), 3))
-    return np.concatenate([*columns, of_user, parts.ages.T, levels[0][:, len(schema.PAIR_NUMBERS) :]], axis=1)
+def facts_of(items: ItemRows) -> Any:
+    return pairs.facts_of(items.numbers, items.times, items.keys)
+
+
+def of_level(user: UserRow, level: int, key: int, orders: float, purchases: float) -> list[float]:
+    """The PAIR_NUMBERS of one key."""
+    h = user.history
+    for i in range(h.ends[level], h.ends[level + 1]):
+        if key != 0 and h.keys[i] == key:
+            break
+    else:
+        return [0, *[np.nan] * 4, *[0] * 5]
+    count, first, last = (float(a[i]) for a in (h.purchases, h.first_at, h.last_at))
+    since_last, since_first = (NOW - last) / DAY, (NOW - first) / DAY
+    gap = (last - first) / DAY / (count - 1) if count > 1 else np.nan
+    decayed = [a[i] * by for a, by in zip((h.recent, h.steady, h.interest), decays(NOW, user.as_of), strict=True)]
+    return [
+        count,
+        since_last if count > 0 else np.nan,
+        since_first if count > 0 else np.nan,
+        gap,
+        since_last / gap if gap > 0 else np.nan,
+        over(count, purchases),
+        over(count, orders),
+        *decayed,
+    ]
+
+
+def over(a: float, b: float) -> float:
+    """a / b as IEEE has it, of float32."""
+    with np.errstate(all="ignore"):
+        return float(np.float32(a) / np.float32(b))
+
+
+def finite(x: float) -> float:
+    return x if np.isfinite(x) else np.nan
+
+
+def since(at: int) -> float:
+    return (NOW - at) / DAY if at > 0 else np.nan
+
+
+def plainly(user: UserRow, items: ItemRows) -> F32:
+    """`pair_features`, a pair at a time."""
+    numbers = dict(zip((f.name for f in schema.USER_NUMBERS), user.numbers.tolist(), strict=True))
+    orders, purchases = numbers["user_orders"], numbers["user_purchases"]
+    gap_at = [f.name for f in schema.ITEM_NUMBERS].index("item_gap_days")
+    out = []
+    for own, at, keys in zip(items.numbers, items.times, items.keys, strict=True):
+        levels = [of_level(user, level, int(keys[level]), orders, purchases) for level in range(3)]
+        item, category, subcategory = levels
+        last = since(int(user.times[2]))
+        cross = [
+            finite(since(int(user.times[1]))), finite(last), finite(over(last, numbers["user_order_gap_days"])),
+            since(int(at[1])), since(int(at[2])),
+            finite(over(item[1], own[gap_at])),
+            finite(over(item[0], subcategory[0])), finite(over(item[0], category[0])),
+        ]  # fmt: skip
+        out.append([*item, *category, *subcategory, *cross])
+    return np.array(out, np.float32).reshape(-1, pairs.WIDTH)
 
 
 @given(users(), st.lists(st.tuples(KEYS, KEYS, KEYS), max_size=30))
-def test_parts_put_together_are_the_pair_features(user: UserRow, items: list[tuple[int, int, int]]) -> None:
-    facts, positions = facts_of(items), np.random.default_rng(0).permutation(len(items))
-    got = together(affinities_of(user, facts, positions, NOW))
-    expected = pair_features_of(user, facts, positions, NOW)
-    np.testing.assert_array_equal(got.view(np.int32), expected.view(np.int32))
+def test_pair_features_are_those_of_a_plain_reckoning(user: UserRow, keys: list[tuple[int, int, int]]) -> None:
+    items = items_of(keys)
+    positions = np.random.default_rng(0).permutation(len(keys))
+    got = pair_features_of(user, facts_of(items), positions, NOW)
+    np.testing.assert_allclose(got, plainly(user, items.take(positions)), rtol=1e-6)
 
 
 def test_items_of_one_category_share_a_row() -> None:
     user = user_row({f"user_category_{f.name}": [5] for f in schema.AFFINITY})
-    parts = affinities_of(user, facts_of([(i, 5, 0) for i in range(1, 100)]), np.arange(99), NOW)
+    parts = affinities_of(user, facts_of(items_of([(i, 5, 0) for i in range(1, 100)])), np.arange(99), NOW)
     assert set(parts.rows[:, 1].tolist()) == {1}
-    assert parts.table.shape == (3, pairs.ROW, pairs.ABSENT_ROWS)
+    assert parts.of_items.shape == (1, pairs.ROW, pairs.ABSENT_ROWS)
+    assert parts.of_categories.shape == (2, len(schema.PAIR_NUMBERS), 2)
 
 
 def test_an_unknown_user_has_the_rows_of_what_was_never_met() -> None:
-    parts = affinities_of(UserRow.unknown(), facts_of([(1, 2, 3), (4, 5, 6)]), np.arange(2), NOW)
+    parts = affinities_of(UserRow.unknown(), facts_of(items_of([(1, 2, 3), (4, 5, 6)])), np.arange(2), NOW)
     assert not parts.rows.any()
     assert np.isnan(parts.of_user).all()
-    assert np.isnan(parts.table[0, pairs.ROW - 3 :, 0]).all()
+    assert np.isnan(parts.of_items[0, pairs.ROW - 3 :, 0]).all()

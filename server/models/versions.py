@@ -10,6 +10,7 @@ from pathlib import Path
 from server.models.counts import Counts
 from server.models.files import Fingerprint, fingerprint
 from server.models.model import Model
+from shoprank import bundle
 from shoprank.errors import BundleError
 
 log = logging.getLogger(__name__)
@@ -133,6 +134,10 @@ class Versions:
         self._loaded[version] = Loaded(model, files)
         self._counts.loads += 1
         log.info("%s: version %s is loaded", self._home.name, version)
+        if model.towers is None and model.manifest.kind == "ranking":
+            missing = ", ".join(name for name in bundle.TOWERS if name not in model.manifest.files)
+            slowly = "%s: version %s lacks %s: its whole graph serves it, which takes longer; train again"
+            log.warning(slowly, self._home.name, version, missing)
 
     def _judge(self, version: int, failure: Failure) -> None:
         if not failure.final and self._clock() - failure.since >= self._settle:

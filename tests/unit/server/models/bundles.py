@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from server.models.model import Model
 from server.models.registry import Models
 from shoprank import bundle
 
 
-def write(repository: Path, version: int, content: bytes | None = None, model: str = "m") -> Path:
+def write(
+    repository: Path,
+    version: int,
+    content: bytes | None = None,
+    model: str = "m",
+    kind: Literal["ranking", "table"] = "table",
+) -> Path:
     """A bundle of files that hold; it is there whole at once."""
     home = repository / model
     staged = home / f".staged.{version}"
@@ -20,7 +26,7 @@ def write(repository: Path, version: int, content: bytes | None = None, model: s
     manifest = bundle.Manifest(
         model=model,
         version=version,
-        kind="table",
+        kind=kind,
         head="sigmoid",
         created_at="2024-01-01T00:00:00+00:00",
         numeric=("a",),

@@ -151,6 +151,15 @@ def test_a_refused_version_that_is_mended_serves(world: World) -> None:
     assert (world.active, _state(world, 2)) == (2, State.LOADED)
 
 
+def test_a_ranking_model_that_is_served_more_slowly_is_told_of(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    assert not caplog.records
+    write(world.root, 9, kind="ranking")
+    world.activate(9)
+    world.models.refresh()
+    (told,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert told.startswith("m: version 9 lacks item.onnx, user.onnx, top.onnx")
+
+
 def test_a_half_copied_bundle_is_waited_for(world: World, caplog: pytest.LogCaptureFixture) -> None:
     source = write(world.root.parent / "elsewhere", 5)
     target = world.root / "m" / "5"

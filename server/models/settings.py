@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ModelSettings(BaseModel):
@@ -24,3 +25,14 @@ class ModelSettings(BaseModel):
     shadow_log: Path = Field(Path("shadow.jsonl"), description="File of the shadow's answers, one JSON object a line.")
     shadow_log_bytes: int = Field(100_000_000, ge=1_000, description="Size at which that file is rotated.")
     shadow_log_files: int = Field(5, ge=1, le=100, description="Rotated files that are kept.")
+
+    @field_validator("shadow_log")
+    @classmethod
+    def _can_be_written(cls, path: Path) -> Path:
+        """Refuse at the start a file that a shadow could not write later. The default is not looked at: it may well be
+        that no version is ever shadowed."""
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder")
+        if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            raise ValueError(f"{path} cannot be written")
+        return path

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+)(:\d{1,5})?/?")
 
 
 class Telemetry(BaseModel):
@@ -17,7 +20,7 @@ class Telemetry(BaseModel):
     )
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics; whoever reaches it may read them.")
     traces: str | None = Field(
-        None, min_length=1, description="OTLP endpoint (gRPC) that traces are sent to, such as http://127.0.0.1:4317."
+        None, description="OTLP endpoint (gRPC) that traces are sent to, such as http://127.0.0.1:4317."
     )
     trace_ratio: float = Field(0.01, ge=0, le=1, description="Share of calls traced whose caller did not decide it.")
     log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or JSON, an object a line.")
@@ -28,3 +31,11 @@ class Telemetry(BaseModel):
     drift_rows_per_second: float = Field(5.0, gt=0, le=100, description="Rows a worker samples to measure drift.")
     drift_window_seconds: float = Field(3600.0, ge=60, description="Time over which drift is measured.")
     drift_min_rows: int = Field(1_000, ge=100, description="Rows in that time below which no drift is stated.")
+
+    @field_validator("traces")
+    @classmethod
+    def _is_an_endpoint(cls, traces: str | None) -> str | None:
+        """Refuse at the start what no trace would reach."""
+        if traces is not None and not ENDPOINT.fullmatch(traces):
+            raise ValueError("it is no endpoint such as http://127.0.0.1:4317")
+        return traces

@@ -83,3 +83,25 @@ def test_the_largest_limits_are_as_large_as_grpc_can_count() -> None:
         ping_seconds=MOST_SECONDS,
     )  # fmt: skip
     grpc.server(ThreadPoolExecutor(1), options=options(largest, shared_port=False)).stop(None)
+
+
+@pytest.mark.parametrize("traces", ["localhost:4317", "http://x:abc", "ftp://x", "http://", ""])
+def test_traces_go_to_an_endpoint(monkeypatch: pytest.MonkeyPatch, traces: str) -> None:
+    monkeypatch.setenv("SHOPRANK_TELEMETRY__TRACES", traces)
+    with pytest.raises(UserError, match=r"telemetry\.traces=.*no endpoint"):
+        load()
+
+
+@pytest.mark.parametrize("traces", ["http://127.0.0.1:4317", "https://collector.shop", "http://[::1]:4317/"])
+def test_an_endpoint_of_traces_is_taken(monkeypatch: pytest.MonkeyPatch, traces: str) -> None:
+    monkeypatch.setenv("SHOPRANK_TELEMETRY__TRACES", traces)
+    assert load().telemetry.traces == traces
+
+
+def test_a_shadows_file_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(tmp_path / "shadow.jsonl"))
+    assert load().models.shadow_log == tmp_path / "shadow.jsonl"
+    for path, wrong in ((tmp_path, "is a folder"), (tmp_path / "nowhere" / "shadow.jsonl", "cannot be written")):
+        monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(path))
+        with pytest.raises(UserError, match=rf"models\.shadow_log=.*{wrong}"):
+            load()

@@ -19,6 +19,7 @@ from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding, fit_encoding
 from training.model import Architecture, build_scorer, build_trainer, loss_of, score_weights
 from training.shards import Block, Columns, Split, rebatch
+from training.teacher import Taught, grow_teacher
 
 F32 = npt.NDArray[np.float32]
 SPLITS = ("train", "validation", "test")
@@ -45,7 +46,9 @@ class Settings:
     epochs: at most so many; training stops earlier once the validation log loss has not improved for
     `patience` epochs, and keeps the best weights. learning_rate: the peak of a cosine schedule with a short
     warm-up. average: span of the running mean of weights that is kept in their place, as a part of all steps (Polyak
-    and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992); 0 for none. class_weight: weight of a
+    and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992); 0 for none. teacher: share of the
+    answers of gradient-boosted trees in what is learned, beside the labels (see `training.teacher`); 0 for labels
+    alone. class_weight: weight of a
     positive against a negative; the shift it causes is taken out of the score again. min_count: a category met less
     often counts as unseen. seed: of everything random.
     """
@@ -56,6 +59,7 @@ class Settings:
     learning_rate: float = 4e-3
     average: float = 0.18
     patience: int = 2
+    teacher: float = 0.5
     class_weight: float = 1.0
     min_count: int = 20
     seed: int = 0
@@ -116,8 +120,12 @@ def train(dataset: Path, columns: Columns, settings: Settings | None = None, pro
         progress("encode", done, len(splits["train"]))
 
     encoding = fit_encoding(splits["train"], rng, settings.min_count, seen=encoded)
+    learned = splits["train"]
+    if settings.teacher:
+        trees = grow_teacher(splits["train"], splits["validation"], encoding, settings.seed, progress)
+        learned = Taught(splits["train"], trees, settings.teacher, progress)
     scorer = build_scorer(settings.architecture, encoding, settings.seed)
-    epochs = fit(scorer, encoding, splits["train"], splits["validation"], settings, progress)
+    epochs = fit(scorer, encoding, learned, splits["validation"], settings, progress)
     validation = score(scorer, encoding, splits["validation"], progress, "calibrate")
     calibration = fit_calibration(
         validation.logit,
@@ -260,10 +268,11 @@ class Feeds:
                 yield block
 
     def _example(self, block: Block) -> Any:
-        weight_of_positive = self.settings.class_weight
-        offset = block.offset + np.float32(math.log(weight_of_positive))
-        weight = block.weight * np.where(block.label > 0, np.float32(weight_of_positive), np.float32(1))
-        target = np.stack([1 - block.label, block.label], axis=1) if self.softmax else block.label[:, None]
+        of_positive = np.float32(self.settings.class_weight)
+        offset = block.offset + np.log(of_positive)
+        weighed = 1 + (of_positive - 1) * block.label  # a label between 0 and 1 is that part of a positive
+        weight, label = block.weight * weighed, of_positive * block.label / weighed
+        target = np.stack([1 - label, label], axis=1) if self.softmax else label[:, None]
         return (
             (*model_inputs(self.encoding, block.numeric, block.categorical), offset[:, None]),
             target,

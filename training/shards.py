@@ -138,14 +138,22 @@ class Split:
 
     def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
         """Every row in blocks of at most 65,536; with `rng` the row groups come in random order."""
-        order = range(len(self._groups)) if rng is None else rng.permutation(len(self._groups))
-        for i in order:
-            file, group = self._groups[i]
-            names = ["label", *sorted(self._optional[file] - {"time"}), *self.columns.stored]
-            with pq.ParquetFile(file) as reader:
-                for batch in reader.iter_batches(BLOCK_ROWS, row_groups=[group], columns=names):
-                    if batch.num_rows:
-                        yield _block(batch, self.columns, file)
+        for number in range(self.groups) if rng is None else rng.permutation(self.groups).tolist():
+            yield from self.group(number)
+
+    @property
+    def groups(self) -> int:
+        """Row groups of all shards."""
+        return len(self._groups)
+
+    def group(self, number: int) -> Iterator[Block]:
+        """The rows of one row group, counted over all shards, in blocks of at most 65,536."""
+        file, group = self._groups[number]
+        names = ["label", *sorted(self._optional[file] - {"time"}), *self.columns.stored]
+        with pq.ParquetFile(file) as reader:
+            for batch in reader.iter_batches(BLOCK_ROWS, row_groups=[group], columns=names):
+                if batch.num_rows:
+                    yield _block(batch, self.columns, file)
 
     def shuffled(self, rng: np.random.Generator, pool_rows: int = POOL_ROWS) -> Iterator[Block]:
         """Every row once: row groups in random order, then rows within pools of about `pool_rows`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from training.ranking.names import (
     PLAIN,
     RETRIEVAL,
     STORED,
+    TAUGHT,
     WIDE,
 )
 from training.ranking.network import Ensemble, Network
@@ -54,7 +55,8 @@ class Ranker:
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
     the stored features, `all` for those of retrieval and the item's own key too. seeds: of networks trained beyond the
     members. members: names of earlier rankers whose scores are averaged with them, and calibrated. is_log_odds: whether
-    scores are. calendar: whether columns of the moment are shown.
+    scores are. calendar: whether columns of the moment are shown. teacher: name of an earlier ranker that a network
+    learns from beside the labels.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Ranker:
     members: tuple[str, ...] = ()
     is_log_odds: bool = True
     calendar: bool = False
+    teacher: str = ""
 
     @property
     def is_calibrated(self) -> bool:
@@ -75,16 +78,19 @@ BINS = 8
 """Of each number's piecewise-linear encoding, in the rankers that have one."""
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
+_BINNED = Network(_WIDE, bins=BINS)
+
 RANKERS = (
     Ranker(STORED, None, columns="schema", seeds=()),
     Ranker(PLAIN, Network(), columns="schema"),
     Ranker(RETRIEVAL, Network()),
     Ranker(WIDE, Network(_WIDE)),
-    Ranker(PIECEWISE, Network(_WIDE, bins=BINS)),
-    Ranker(LISTWISE, Network(_WIDE, "listwise", bins=BINS)),
-    Ranker(PAIRWISE, Network(_WIDE, "pairwise", bins=BINS)),
-    Ranker(MLPS, Network(_WIDE, bins=BINS), seeds=(1, 2, 3), members=(PIECEWISE,)),
+    Ranker(PIECEWISE, _BINNED),
     Ranker(LIGHTGBM, Trees("binary", 31, 0.03, 800)),
+    Ranker(TAUGHT, _BINNED, teacher=LIGHTGBM),
+    Ranker(LISTWISE, replace(_BINNED, loss="listwise"), teacher=LIGHTGBM),
+    Ranker(PAIRWISE, replace(_BINNED, loss="pairwise"), teacher=LIGHTGBM),
+    Ranker(MLPS, _BINNED, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
     Ranker(LAMBDARANK, Trees("lambdarank", 31, 0.03, 800, 500), is_log_odds=False),
     Ranker(CALIBRATED, None, seeds=(), members=(LAMBDARANK,)),
     Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTWISE, LIGHTGBM, CALIBRATED)),
@@ -119,6 +125,7 @@ def fit_rankers(
     shown = {"all": columns, "schema": RANKING}
     encodings: dict[tuple[str, bool], Encoding] = {}
     fitted = dict(given)
+    answers: dict[str, F64] = {}
     for ranker in rankers:
         if ranker.name in given:
             yield ranker, *given[ranker.name]
@@ -128,7 +135,10 @@ def fit_rankers(
         key = (ranker.columns, ranker.calendar)
         if key not in encodings:
             encodings[key] = encoding_of(train, shown[ranker.columns], ranker.calendar)
-        models = [_fit(ranker, train, validation, encodings[key], seed) for seed in ranker.seeds]
+        if ranker.teacher and ranker.teacher not in answers:
+            answers[ranker.teacher] = fitted[ranker.teacher][0].score(train.block)
+        taught = answers.get(ranker.teacher)
+        models = [_fit(ranker, train, validation, encodings[key], seed, taught) for seed in ranker.seeds]
         models += [fitted[name][0] for name in ranker.members]
         model = models[0] if ranker.how and len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
         seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
@@ -136,8 +146,14 @@ def fit_rankers(
         yield ranker, model, seconds
 
 
-def _fit(ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> Model:
+def _fit(
+    ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, seed: int, answers: F64 | None = None
+) -> Model:
     assert ranker.how is not None
+    if answers is not None:
+        assert isinstance(ranker.how, Network)
+        assert ranker.columns == "all"
+        return ranker.how.fit(train, validation, encoding, seed, answers)
     if ranker.columns == "all":
         return ranker.how.fit(train, validation, encoding, seed)
     few = [Lists(narrow(lists.block, RANKING), lists.length) for lists in (train, validation)]

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from training.encoding import SMALLEST, Encoding
 from training.ranking.rows import Rows
 from training.retrieval.log import F32, I64
 from training.shards import Block, Columns
@@ -62,9 +60,3 @@ def narrow(block: Block, columns: Columns) -> Block:
     numeric = block.numeric[:, : len(columns.numeric)]
     categorical = block.categorical[:, : len(columns.categorical)]
     return Block(numeric, categorical, block.label, block.offset, block.weight)
-
-
-def varying(encoding: Encoding) -> npt.NDArray[np.bool_]:
-    """Which numeric columns (F,) the encoding does not take for constant; the others say nothing to a ranker."""
-    found: npt.NDArray[np.bool_] = encoding.normalization.rate > SMALLEST
-    return found

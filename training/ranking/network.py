@@ -18,13 +18,16 @@ import tensorflow as tf
 from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding
 from training.model import Architecture, Normalize, build_scorer
-from training.ranking.lists import Lists, varying
+from training.ranking.lists import Lists
 from training.ranking.piecewise import Bins, Piecewise
 from training.retrieval.log import F32, F64, I64
 from training.shards import Block
+from training.teacher import softened
+from training.trees import varying
 
 PREDICT_ROWS = 16_384
 BIN_ROWS = 100_000
+"""Rows whose quantiles are the bins' edges, and as many purchases beside them: the best candidates are few."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Network:
     lists: lists a step. average: span of the running mean of weights that is kept in their place, as a part of all
     steps (see `training.fit.Settings`); 0 for none. dropout_categories: share of categories masked in training, so that
     unseen ones mean something. bins: of each number's piecewise-linear encoding beside its normalization; 0 for the
-    normalization alone.
+    normalization alone. teacher: share of a teacher's answers in what is learned, where one is given.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -46,9 +49,15 @@ class Network:
     average: float = 0.18
     dropout_categories: float = 0.05
     bins: int = 0
+    teacher: float = 0.5
 
-    def fit(self, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> TrainedNetwork:
-        """Train, keep the weights of the epoch with the best validation loss, and calibrate on validation."""
+    def fit(
+        self, train: Lists, validation: Lists, encoding: Encoding, seed: int, answers: F64 | None = None
+    ) -> TrainedNetwork:
+        """Train, keep the weights of the epoch with the best validation loss, and calibrate on validation.
+
+        answers: a teacher's log-odds (n,) of the training rows.
+        """
         scorer = build_scorer(self.architecture, encoding, seed, self._numbers(train, encoding))
         rng = np.random.default_rng(seed)
         steps = max(len(train) // self.lists, 1)
@@ -60,6 +69,9 @@ class Network:
         optimizer = keras.optimizers.Adam(schedule, **averaged)
         step = _step(scorer, optimizer, self, train.length)
         numeric, index = train.block.numeric, encoding.vocabulary.encode(train.block.categorical)
+        label = train.block.label
+        if answers is not None:
+            label = softened(label, answers, train.block.offset, self.teacher)
         best, weights = np.inf, scorer.get_weights()
         for _ in range(self.epochs):
             order = rng.permutation(len(train))[: steps * self.lists].reshape(steps, -1)
@@ -68,7 +80,7 @@ class Network:
                 step(
                     tf.constant(numeric[rows]),
                     tf.constant(_masked(index[rows], self.dropout_categories, rng)),
-                    tf.constant(train.block.label[rows]),
+                    tf.constant(label[rows]),
                     tf.constant(train.block.offset[rows]),
                 )
             latest = scorer.get_weights()
@@ -87,7 +99,9 @@ class Network:
     def _numbers(self, train: Lists, encoding: Encoding) -> Piecewise | None:
         if not self.bins:
             return None
-        some = np.random.default_rng(0).permutation(len(train.block))[:BIN_ROWS]
+        rng = np.random.default_rng(0)
+        anything, bought = np.arange(len(train.block)), np.flatnonzero(train.block.label)
+        some = np.concatenate([rng.permutation(rows)[:BIN_ROWS] for rows in (anything, bought)])
         bins = Bins.of(train.block.numeric[some], self.bins, varying(encoding))
         return Piecewise(bins, Normalize(encoding.normalization, name="normalize"), name="piecewise")
 

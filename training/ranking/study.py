@@ -132,13 +132,13 @@ def _ranked(work: Work, sources: Sources) -> Outcome:
 
 
 def champion_and_members() -> list[Ranker]:
-    """The rankers that the champion is made of, itself last, in the order of the ablation."""
+    """The rankers that the champion is made of and their teachers, itself last, in the order of the ablation."""
     by_name = {ranker.name: ranker for ranker in RANKERS}
     needed, found = [CHAMPION], set[str]()
     while needed:
         name = needed.pop()
         found.add(name)
-        needed += by_name[name].members
+        needed += [*by_name[name].members, *filter(None, [by_name[name].teacher])]
     return [ranker for ranker in RANKERS if ranker.name in found]
 
 

@@ -95,6 +95,7 @@ def settings_for(rows: int) -> fit.Settings:
         batch_size=batch,
         learning_rate=1e-3,
         patience=max(2, epochs // 6),
+        teacher=0.0,
         min_count=max(3, min(20, rows // 1000)),
     )
 

@@ -97,6 +97,12 @@ def test_a_running_mean_of_weights_smooths_the_losses(natural: Path) -> None:
     assert losses[1] < losses[0]
 
 
+def test_trees_teach_what_they_know_beyond_few_labels(natural: Path) -> None:
+    alone, taught = (train(natural, COLUMNS, replace(QUICK, teacher=share)).metrics for share in (0.0, 0.5))
+    assert taught["roc_auc"] > alone["roc_auc"] - 0.005
+    assert taught["log_loss"] < alone["log_loss"] + 0.002
+
+
 def test_facts_for_the_manifest_are_gathered(trained: Trained) -> None:
     assert trained.training["rows"] == {"train": 6000, "validation": 2000, "test": 2000}
     assert trained.training["window"]["train"] == (1_500_000_000, 1_500_005_999)
@@ -111,7 +117,7 @@ def test_progress_tells_every_stage_to_its_end(natural: Path) -> None:
         last[stage] = (done, total)
 
     train(natural, COLUMNS, replace(QUICK, epochs=1), tell)
-    assert list(last) == ["encode", "train", "calibrate", "evaluate"]
+    assert list(last) == ["encode", "grow trees", "ask the trees", "train", "calibrate", "evaluate"]
     assert all(done == total for done, total in last.values())
 
 

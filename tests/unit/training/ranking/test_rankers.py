@@ -129,3 +129,15 @@ def test_retrieval_columns_are_over_the_users_best_and_tell_the_rank() -> None:
     np.testing.assert_allclose(found[:, :2], np.array([[1, 0], [0.5, 1]], np.float32))
     np.testing.assert_allclose(np.expm1(found[:, 2:4]), np.array([[0, 500], [3, 0]], np.float32), rtol=1e-4)
     assert found[:, -1].tolist() == [1, 2]
+
+
+def test_a_network_learns_from_an_earlier_ranker_that_is_named(lists: tuple[Lists, Lists]) -> None:
+    how = Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01, teacher=1.0)
+    tried = [
+        Ranker("trees", Trees("binary", rounds=60, least=20)),
+        Ranker("alone", how),
+        Ranker("taught", how, teacher="trees"),
+    ]
+    block = whole(rows(3))
+    trees, alone, taught = (m.score(block) for _, m, _ in fit_rankers(tried, *lists, COLUMNS, {}))
+    assert np.corrcoef(taught, trees)[0, 1] > np.corrcoef(alone, trees)[0, 1]

@@ -54,7 +54,7 @@ class Settings:
     """
 
     architecture: Architecture = field(default_factory=Architecture)
-    epochs: int = 4
+    epochs: int = 5
     batch_size: int = 4096
     learning_rate: float = 4e-3
     average: float = 0.18

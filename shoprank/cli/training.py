@@ -45,6 +45,12 @@ def train(
     class_weight: Annotated[
         float, typer.Option(min=0.001, max=1000, help="Weight of a positive against a negative.")
     ] = 1.0,
+    teacher: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of trees' answers in what is learned, beside labels; 0.5, with --table 0."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     table: Annotated[Path | None, typer.Option(help="Train on this CSV or Parquet file instead.")] = None,
     label: Annotated[str | None, typer.Option(help="With --table: the column to predict, of two values.")] = None,
@@ -61,6 +67,7 @@ def train(
             epochs=epochs or settings.epochs,
             batch_size=batch_size or settings.batch_size,
             class_weight=class_weight,
+            teacher=settings.teacher if teacher is None else teacher,
             seed=seed,
         )
 

@@ -14,10 +14,11 @@ from training.encoding import Encoding, fit_normalization, fit_vocabulary
 from training.model import Architecture
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
-    CALIBRATED,
     CHAMPION,
     LAMBDARANK,
+    LAMBDARANKS,
     LIGHTGBM,
+    LISTS,
     LISTWISE,
     MLPS,
     PAIRWISE,
@@ -79,6 +80,9 @@ BINS = 8
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
 _BINNED = Network(_WIDE, bins=BINS)
+_TAUGHT = Network(_WIDE, bins=BINS, epochs=6, learning_rate=4e-3, teacher=0.7)
+_LISTWISE = replace(_TAUGHT, loss="listwise", teacher=0.5)
+_LAMBDARANK = Trees("lambdarank", 31, 0.03, 800, 500)
 
 RANKERS = (
     Ranker(STORED, None, columns="schema", seeds=()),
@@ -87,13 +91,14 @@ RANKERS = (
     Ranker(WIDE, Network(_WIDE)),
     Ranker(PIECEWISE, _BINNED),
     Ranker(LIGHTGBM, Trees("binary", 31, 0.03, 800)),
-    Ranker(TAUGHT, _BINNED, teacher=LIGHTGBM),
-    Ranker(LISTWISE, replace(_BINNED, loss="listwise"), teacher=LIGHTGBM),
-    Ranker(PAIRWISE, replace(_BINNED, loss="pairwise"), teacher=LIGHTGBM),
-    Ranker(MLPS, _BINNED, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
-    Ranker(LAMBDARANK, Trees("lambdarank", 31, 0.03, 800, 500), is_log_odds=False),
-    Ranker(CALIBRATED, None, seeds=(), members=(LAMBDARANK,)),
-    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTWISE, LIGHTGBM, CALIBRATED)),
+    Ranker(TAUGHT, _TAUGHT, teacher=LIGHTGBM),
+    Ranker(LISTWISE, _LISTWISE, teacher=LIGHTGBM),
+    Ranker(PAIRWISE, replace(_TAUGHT, loss="pairwise"), teacher=LIGHTGBM),
+    Ranker(MLPS, _TAUGHT, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
+    Ranker(LAMBDARANK, _LAMBDARANK, is_log_odds=False),
+    Ranker(LAMBDARANKS, _LAMBDARANK, seeds=(1, 2), members=(LAMBDARANK,)),
+    Ranker(LISTS, _LISTWISE, seeds=(1,), members=(LISTWISE,), teacher=LIGHTGBM),
+    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTS, LIGHTGBM, LAMBDARANKS)),
 )
 
 

@@ -7,6 +7,7 @@ the last before the tests, judges.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,17 @@ from training.retrieval.log import F64, read_log
 
 _WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
+_LEAVES = Ranker("LightGBM, 31 leaves", Trees("binary", 31, 0.03, 800))
+_TAUGHT = Network(_WIDE, bins=8, epochs=6, learning_rate=4e-3, teacher=0.7)
+
 TRIED = (
     Ranker("LightGBM", Trees("binary")),
-    Ranker("LightGBM, 31 leaves", Trees("binary", 31, 0.03, 800)),
+    _LEAVES,
     Ranker("MLP", Network(_WIDE)),
+    Ranker("MLP, 8 bins, no mean of weights", Network(_WIDE, bins=8, average=0)),
     Ranker("MLP, 8 bins", Network(_WIDE, bins=8)),
-    Ranker("MLP, 8 bins, rows and lists", Network(_WIDE, "listwise", bins=8)),
-    Ranker("MLPs, 8 bins", None, seeds=(), members=("MLP, 8 bins", "MLP, 8 bins, rows and lists")),
-    Ranker("MLPs, 8 bins, and LightGBM", None, seeds=(), members=("MLPs, 8 bins", "LightGBM, 31 leaves")),
+    Ranker("MLP, 8 bins, taught", _TAUGHT, teacher=_LEAVES.name),
+    Ranker("MLP, 8 bins, taught, rows and lists", replace(_TAUGHT, loss="listwise", teacher=0.5), teacher=_LEAVES.name),
     *(
         Ranker(
             f"LambdaRank, {leaves} leaves, rate {rate}, {least} rows a leaf",

@@ -9,6 +9,7 @@ import numpy as np
 
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
+from training.retrieval.log import F64, I64
 
 
 def candidate_recall(rows: Sequence[Rows], weeks: Sequence[Week], days: float = 28) -> dict[str, float]:
@@ -16,9 +17,10 @@ def candidate_recall(rows: Sequence[Rows], weeks: Sequence[Week], days: float = 
 
     `candidates`: among the candidates; `attainable`: in the household's history or sold to anybody in the last `days`
     days; `history`: in the history; `history_held`: in the history and among the candidates; `new_held`: never bought
-    before and among the candidates; `new_sold`: never bought before and sold; `unsold`: neither.
+    before and among the candidates; `new_sold`: never bought before and sold; `unsold`: neither; `foretold`: found by
+    whoever knows the week's sales (see `foretold`).
     """
-    names = ("candidates", "history", "history_held", "new_sold", "new_held", "unsold")
+    names = ("candidates", "history", "history_held", "new_sold", "new_held", "unsold", "foretold")
     found: dict[str, list[Any]] = {name: [] for name in names}
     for r, week in zip(rows, weeks, strict=True):
         truth, new = week.truth[r.users], week.new[r.users]
@@ -30,10 +32,24 @@ def candidate_recall(rows: Sequence[Rows], weeks: Sequence[Week], days: float = 
         found["history_held"].append((r.label & r.owned).sum(1) / r.wanted)
         found["new_held"].append((r.label & ~r.owned).sum(1) / r.wanted)
         found["new_sold"].append(fresh / r.wanted)
+        found["foretold"].append((repeats + foretold(r.users, week, r.shape[1])) / r.wanted)
         found["unsold"].append((np.diff(truth.indptr) - repeats - fresh) / r.wanted)
     means = {name: float(np.concatenate(values).mean()) for name, values in found.items()}
     attainable = means["history"] + means["new_sold"]
     return {**means, "attainable": attainable, "share_of_attainable": means["candidates"] / attainable}
+
+
+def foretold(users: I64, week: Week, candidates: int) -> F64:
+    """New purchases of each user (n,) among the best sellers of the very week, as many as there is room for beside the
+    user's whole history: what candidates could hold by knowing what sells, without knowing who buys it."""
+    sellers = np.argsort(-np.asarray(week.truth.sum(axis=0)).ravel(), kind="stable")
+    found = np.zeros(len(users))
+    for i, user in enumerate(users):
+        owned = week.owned[user].indices
+        likely = sellers[: candidates + len(owned)]
+        likely = likely[~np.isin(likely, owned)][: max(candidates - len(owned), 0)]
+        found[i] = np.isin(week.new[user].indices, likely).sum()
+    return found
 
 
 def recall_by_source(rows: Sequence[Rows], ranks_at: Sequence[int], depth: float) -> dict[int, float]:

@@ -68,6 +68,7 @@ def candidates(result: dict[str, Any]) -> str:
         "new_sold": "new to the household, sold in 28 days",
         "new_held": "new to the household, and among the candidates",
         "unsold": "neither in the history nor sold in 28 days",
+        "foretold": "had the candidates been the whole history and, up to 500, the best sellers of the week to come",
     }
     return table(["share of what was bought", ""], [[label, f"{found[name]:.3f}"] for name, label in labels.items()])
 

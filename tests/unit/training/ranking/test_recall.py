@@ -1,0 +1,23 @@
+"""What bounds the candidates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import scipy.sparse as sp
+
+from training.ranking.recall import foretold
+from training.ranking.slate import Week
+from training.retrieval.log import PurchaseLog, unseen
+
+
+def test_best_sellers_of_the_week_fill_the_places_that_the_history_leaves() -> None:
+    owned = sp.csr_matrix(np.array([[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], np.float32))
+    truth = sp.csr_matrix(np.array([[1, 0, 1, 1, 0, 0], [0, 0, 1, 0, 1, 0], [0, 0, 1, 0, 1, 0]], np.float32))
+    log = PurchaseLog.__new__(PurchaseLog)  # nothing of it is read
+    week = Week(datetime(2024, 1, 1), log, np.arange(3), truth, unseen(truth, owned), owned)
+    # Sales: item 2 three, item 4 two, items 0 and 3 one each.
+    assert foretold(np.arange(3), week, 3).tolist() == [1, 2, 2]
+    assert foretold(np.arange(3), week, 1).tolist() == [0, 1, 0]
+    assert foretold(np.array([2, 0]), week, 4).tolist() == [2, 1]

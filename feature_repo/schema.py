@@ -223,6 +223,8 @@ OF_LEVELS = tuple(
     for at in range(_PAIR_AT, _CROSS_AT, len(PAIR_NUMBERS))
 )
 """What is of the user and, at each level, of the item, its category or its subcategory."""
+TABLES = (("of_items", OF_LEVELS[:1]), ("of_categories", OF_LEVELS[1:]))
+"""The tables of affinities (`feature_repo.transforms.Affinities`): the name of each and its levels, equally wide."""
 OF_AGE = Part(tuple(range(_ITEM_CROSS_AT, _BOTH_CROSS_AT)), ())
 """What is of the item and the time."""
 

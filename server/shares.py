@@ -30,8 +30,9 @@ _longs, _flags = (_types.Array(kind, 1, "C", readonly=True) for kind in (_types.
 START, RATE, MIRROR, MEAN, STD = range(5)
 """Rows of the shape of ages, as of `training.encoding.Normalization`."""
 CLIP = np.float32(5)
+"""That of `training.encoding`: golden answers hold them together."""
 MISSING = 2
-"""Rows of the kernel of ages from which on are those of an age that is missing."""
+"""First of the kernel's rows for missing ages."""
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -123,7 +124,8 @@ class Kept:
 class ItemShares:
     """Items' shares of a model's first layer, for as long as their rows are on the shelf.
 
-    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 17) and keys (n, 5).
+    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 17) and keys (n, 5). ages: how the share of the
+    ages is computed, which is added with them.
     """
 
     def __init__(self, of_rows: Callable[[F32, I64], F32], ages: Ages) -> None:

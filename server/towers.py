@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER
+from feature_repo.schema import OF_AGE, OF_ITEM, OF_USER, TABLES
 from feature_repo.transforms import I64, Affinities, ModelInput, UserRow, affinities_of, context_features
 from server.items import Found
 from server.shares import Ages, ItemShares, activate
+from shoprank.errors import BundleError
 
 F32 = npt.NDArray[np.float32]
 OUTPUTS = ["probability", "logit"]
-OF_USERS = ["user_share", "of_items_shares", "of_categories_shares"]
+OF_USERS = ["user_share", *(f"{name}_shares" for name, _ in TABLES)]
 _ITEM_COLUMNS = ((len(OF_ITEM.numeric), np.float32), (len(OF_ITEM.categorical), np.int64))
 
 
@@ -77,8 +78,7 @@ class Towers:
             {
                 "user_numeric": numeric[:, OF_USER.numeric],
                 "user_categorical": categorical[:, OF_USER.categorical],
-                "of_items": np.stack([numeric[:, part.numeric].T for part in OF_LEVELS[:1]]),
-                "of_categories": np.stack([numeric[:, part.numeric].T for part in OF_LEVELS[1:]]),
+                **{name: np.stack([numeric[:, part.numeric].T for part in parts]) for name, parts in TABLES},
             },
         )
         of_item = self._of_items(numeric[:, OF_ITEM.numeric], categorical[:, OF_ITEM.categorical])
@@ -105,7 +105,11 @@ class Towers:
 
     def _of_ages(self) -> Ages:
         numbers, keys = (np.zeros((1, size), kind) for size, kind in _ITEM_COLUMNS)
-        shape, kernel = self._item.run(["age_shape", "age_kernel"], {"item_numeric": numbers, "item_categorical": keys})
+        asked = ["share", "age_shape", "age_kernel"]
+        share, shape, kernel = self._item.run(asked, {"item_numeric": numbers, "item_categorical": keys})
+        if (shape.shape, kernel.shape) != ((5, 2), (4, share.shape[1])):
+            found = f"age_shape is {shape.shape} and age_kernel {kernel.shape}"
+            raise BundleError(f"item.onnx: {found}, not (5, 2) and (4, {share.shape[1]})")
         return Ages(shape, kernel)
 
     def _of_items(self, numbers: F32, keys: I64) -> F32:

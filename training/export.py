@@ -29,7 +29,7 @@ from training.towers import first_layer, to_towers, tower_feeds
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 64
-LIBRARIES = ("keras", "numpy", "onnx", "onnxruntime", "pyarrow", "scikit-learn", "tensorflow", "tf2onnx")
+LIBRARIES = ("keras", "lightgbm", "numpy", "onnx", "onnxruntime", "pyarrow", "scikit-learn", "tensorflow", "tf2onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def by_towers(towers: Sequence[ort.InferenceSession], block: Block) -> npt.NDArr
     item, user, top = towers
     of_item, of_user = tower_feeds(block.numeric, np.ascontiguousarray(block.categorical))
     of_items, shape, kernel = item.run(["share", "age_shape", "age_kernel"], of_item)
-    of_users, *of_levels = user.run(["user_share", "of_items_shares", "of_categories_shares"], of_user)
+    of_users, *of_levels = user.run(["user_share", *(f"{name}_shares" for name, _ in schema.TABLES)], of_user)
     shares = of_items + of_users + np.concatenate(of_levels).sum(axis=0)
     hidden = first_layer(shares, block.numeric, shape, kernel)
     (probability,) = top.run(["probability"], {"hidden": hidden})

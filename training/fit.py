@@ -48,9 +48,8 @@ class Settings:
     warm-up. average: span of the running mean of weights that is kept in their place, as a part of all steps (Polyak
     and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992); 0 for none. teacher: share of the
     answers of gradient-boosted trees in what is learned, beside the labels (see `training.teacher`); 0 for labels
-    alone. class_weight: weight of a
-    positive against a negative; the shift it causes is taken out of the score again. min_count: a category met less
-    often counts as unseen. seed: of everything random.
+    alone. class_weight: weight of a positive against a negative; the shift it causes is taken out of the score again.
+    min_count: a category met less often counts as unseen. seed: of everything random.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -120,9 +119,10 @@ def train(dataset: Path, columns: Columns, settings: Settings | None = None, pro
         progress("encode", done, len(splits["train"]))
 
     encoding = fit_encoding(splits["train"], rng, settings.min_count, seen=encoded)
-    learned = splits["train"]
+    learned, trees = splits["train"], None
     if settings.teacher:
         trees = grow_teacher(splits["train"], splits["validation"], encoding, settings.seed, progress)
+    if trees is not None:
         learned = Taught(splits["train"], trees, settings.teacher, progress)
     scorer = build_scorer(settings.architecture, encoding, settings.seed)
     epochs = fit(scorer, encoding, learned, splits["validation"], settings, progress)
@@ -149,6 +149,7 @@ def train(dataset: Path, columns: Columns, settings: Settings | None = None, pro
             "window": {name: split.time_range() for name, split in splits.items()},
             "rows": {name: len(split) for name, split in splits.items()},
             "epochs": epochs,
+            "taught": trees is not None,
             "settings": asdict(settings),
             "calibration": {
                 "slope": calibration.slope,
@@ -270,8 +271,9 @@ class Feeds:
     def _example(self, block: Block) -> Any:
         of_positive = np.float32(self.settings.class_weight)
         offset = block.offset + np.log(of_positive)
-        weighed = 1 + (of_positive - 1) * block.label  # a label between 0 and 1 is that part of a positive
-        weight, label = block.weight * weighed, of_positive * block.label / weighed
+        positive = of_positive * block.label  # a label between 0 and 1 is that part of a positive
+        weighed = positive + (1 - block.label)
+        weight, label = block.weight * weighed, positive / weighed
         target = np.stack([1 - label, label], axis=1) if self.softmax else label[:, None]
         return (
             (*model_inputs(self.encoding, block.numeric, block.categorical), offset[:, None]),

@@ -47,7 +47,8 @@ class Block:
     """Some rows of a split.
 
     numeric: float32 (n, F), NaN for missing. categorical: (n, C), int64 keys or str objects.
-    label: float32 (n,), 0 or 1. offset: float32 (n,), −log of the keep rate of sampled negatives.
+    label: float32 (n,), 0 or 1, or between where a teacher has softened it.
+    offset: float32 (n,), −log of the keep rate of sampled negatives.
     weight: float32 (n,), importance of each row, 1 where the shards carry none.
     """
 

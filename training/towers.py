@@ -8,7 +8,6 @@ shares adds theirs too. The graphs give the answers of the whole one, up to the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from feature_repo.schema import OF_AGE, OF_ITEM, OF_LEVELS, OF_USER, Part
+from feature_repo.schema import OF_AGE, OF_ITEM, OF_USER, TABLES, Part
 from training.calibration import Calibration
 from training.encoding import CLIP, UNSEEN, Encoding, Normalization, Vocabulary
 from training.graph import IR_VERSION, ML_OPSET, OPSET, salted
@@ -60,8 +59,8 @@ def to_towers(scorer: keras.Model, calibration: Calibration, encoding: Encoding)
     user.output(
         user.share("user", OF_USER, rows="U", onto=user.constant("bias", hidden.bias)), "user_share", ["U", width]
     )
-    for name, parts, rows in levels():
-        user.output(user.level_shares(name, parts, rows), f"{name}_shares", [len(parts), rows, width])
+    for name, parts in TABLES:
+        user.output(user.level_shares(name, parts), f"{name}_shares", [len(parts), f"{name}_rows", width])
     first = top.input("hidden", TensorProto.FLOAT, ["N", width])
     inner = top.add("Relu", top.dense(EMBEDDING, first, dense(scorer, EMBEDDING)))
     logit = top.logit(inner, *score_weights(scorer), calibration)
@@ -75,7 +74,7 @@ def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[
 
     Each row is a user's, and has an affinity of its own at each level.
     """
-    affinities = {name: np.stack([numeric[:, part.numeric].T for part in parts]) for name, parts, _ in levels()}
+    affinities = {name: np.stack([numeric[:, part.numeric].T for part in parts]) for name, parts in TABLES}
     return (
         {"item_numeric": numeric[:, OF_ITEM.numeric], "item_categorical": categorical[:, OF_ITEM.categorical]},
         {
@@ -84,11 +83,6 @@ def tower_feeds(numeric: F32, categorical: npt.NDArray[np.int64]) -> tuple[dict[
             **affinities,
         },
     )
-
-
-def levels() -> tuple[tuple[str, tuple[Part, ...], str], ...]:
-    """The tables of affinities: the name of each, its parts, and what its rows are counted by."""
-    return ("of_items", OF_LEVELS[:1], "I"), ("of_categories", OF_LEVELS[1:], "C")
 
 
 def first_layer(shares: F32, numeric: F32, shape: F32, kernel: F32) -> F32:
@@ -170,10 +164,10 @@ class _Builder:
             constant = self.constant(f"{name}_{what}_constant", value)
             self.output(constant, f"{name}_{what}", list(value.shape))
 
-    def level_shares(self, name: str, parts: Sequence[Part], rows: str) -> str:
+    def level_shares(self, name: str, parts: Sequence[Part]) -> str:
         """The shares of rows of each part, (parts, rows, hidden); parts are equally wide."""
         width = len(parts[0].numeric)
-        x = self.input(name, TensorProto.FLOAT, [len(parts), width, rows])
+        x = self.input(name, TensorProto.FLOAT, [len(parts), width, f"{name}_rows"])
         z, missing, scale = self._normalized(x, parts, [len(parts), width, 1])
         kernel = np.stack(
             [
@@ -200,8 +194,8 @@ class _Builder:
     def _normalized(self, x: str, parts: Sequence[Part], shape: Sequence[int]) -> tuple[str, str, list[F64]]:
         """`Normalization.apply` of the parts' columns but for its last step, and 1.0 where a value is missing.
 
-        shape: of the constants, (…, columns), a part a row, behind whose columns others may follow. The last step is a
-        factor of each column of each part: for the kernel behind.
+        shape: of the constants, (…, columns), a part a row. The last step is a factor of each column of each part: for
+        the kernel behind.
 
         z = clip(log(max((x − start)·rate, 1)) − mean, ±5·std) / std, and log(a) − mean = log(a·e^−mean): the clip is
         one of what the logarithm is taken of. A mirrored column is a difference of two, and clipped behind it.
@@ -241,11 +235,8 @@ class _Builder:
         return self.add("Min", y, self._rows(f"{x}_high", [CLIP * n.std[at] for at in columns], shape))
 
     def _rows(self, name: str, rows: Sequence[npt.NDArray[Any]], shape: Sequence[int]) -> str:
-        """A constant of this shape with a row a part, of ones behind it."""
-        values = np.ones((len(rows), math.prod(shape) // len(rows)), np.float32)
-        for row, some in zip(values, rows, strict=True):
-            row[: len(some)] = some
-        return self.constant(name, values.reshape(shape))
+        """A constant of this shape with a row a part."""
+        return self.constant(name, np.stack(rows).reshape(shape))
 
     def _embedded(self, name: str, columns: tuple[int, ...], rows: str) -> str:
         """The embeddings of the columns' categories side by side."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,8 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 CATEGORIES = 400
 """A category column is given as such up to this many values; a larger one only overfits."""
+
+LARGEST_SEED = 2**31
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Growth:
         """
         small = tuple(j for j, size in enumerate(encoding.vocabulary.sizes) if size <= CATEGORIES)
         numbers = int(varying(encoding).sum())
-        base = float(np.log(train.label.mean() / (1 - train.label.mean())))
+        rate = float(np.clip(train.label.mean(), 1 / len(train), 1 - 1 / len(train)))
+        base = math.log(rate / (1 - rate))
         ranking = self.objective == "lambdarank"
         center = float(train.offset.mean())
 
@@ -76,12 +80,12 @@ class Growth:
             "bagging_freq": 1,
             "lambdarank_truncation_level": 20,
             "eval_at": [10],
-            "seed": seed,
+            "seed": seed % LARGEST_SEED,
             "deterministic": True,
             "force_row_wise": True,
             "verbose": -1,
         }
-        calls = [lgb.early_stopping(self.patience, verbose=False), lambda round: grown(round.iteration + 1)]
+        calls = [lgb.early_stopping(self.patience, verbose=False), lambda at: grown(at.iteration + 1)]
         booster = lgb.train(parameters, first, self.rounds, [dataset(validation, lists[1], first)], callbacks=calls)
         return Grown(booster, encoding, small, 0.0 if ranking else base - center)
 
@@ -95,6 +99,11 @@ class Grown:
     small: tuple[int, ...]
     base: float
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether any tree splits its rows; if none does, all rows have one score."""
+        return bool(self.booster.feature_importance("split").any())
+
     def score(self, block: Block) -> F64:
         """Scores (n,): log-odds in the population that was not sampled where the objective is log loss."""
         raw: F64 = self.booster.predict(_inputs(block, self.encoding, self.small), raw_score=True)
@@ -105,6 +114,11 @@ def varying(encoding: Encoding) -> npt.NDArray[np.bool_]:
     """Which numeric columns (F,) the encoding does not take for constant; the others say nothing."""
     found: npt.NDArray[np.bool_] = encoding.normalization.rate > SMALLEST
     return found
+
+
+def width(encoding: Encoding) -> int:
+    """Columns that trees are given."""
+    return int(varying(encoding).sum()) + sum(size <= CATEGORIES for size in encoding.vocabulary.sizes)
 
 
 def _inputs(block: Block, encoding: Encoding, small: tuple[int, ...]) -> F32:

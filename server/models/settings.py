@@ -33,6 +33,9 @@ class ModelSettings(BaseModel):
         that no version is ever shadowed."""
         if path.is_dir():
             raise ValueError(f"{path} is a folder")
-        if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+            raise ValueError(f"nothing can be written in {folder}")
+        if path.exists() and not os.access(path, os.W_OK):
             raise ValueError(f"{path} cannot be written")
         return path

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-ENDPOINT = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+)(:\d{1,5})?/?")
 
 
 class Telemetry(BaseModel):
@@ -36,6 +34,18 @@ class Telemetry(BaseModel):
     @classmethod
     def _is_an_endpoint(cls, traces: str | None) -> str | None:
         """Refuse at the start what no trace would reach."""
-        if traces is not None and not ENDPOINT.fullmatch(traces):
+        if traces is not None and not _names_a_host(traces):
             raise ValueError("it is no endpoint such as http://127.0.0.1:4317")
         return traces
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        and not (parts.query or parts.fragment or parts.username or any(map(str.isspace, url)))
+    )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The rankers that are held against each other: one change at a time from the plain MLP, and LightGBM beside them."""
+"""The rankers that are held against each other: one change at a time from the plain MLP, and LightGBM beside them.
+
+The model of the training set is the exception: it is what `shoprank train` makes, taught by trees of its own.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Ranker:
     """A way to train a ranker.
 
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
-    the stored features, `all` for those of retrieval and the item's own key too. seeds: of networks trained beyond the
+    the stored features, `all` for those of retrieval and the item's own key too. seeds: of what is trained beyond the
     members. members: names of earlier rankers whose scores are averaged with them, and calibrated. is_log_odds: whether
     scores are. calendar: whether columns of the moment are shown. teacher: name of an earlier ranker that a network
     learns from beside the labels.
@@ -77,27 +80,28 @@ class Ranker:
 
 BINS = 8
 """Of each number's piecewise-linear encoding, in the rankers that have one."""
-_WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
+WIDE_LAYERS = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
-_BINNED = Network(_WIDE, bins=BINS)
-_TAUGHT = Network(_WIDE, bins=BINS, epochs=6, learning_rate=4e-3, teacher=0.7)
-_LISTWISE = replace(_TAUGHT, loss="listwise", teacher=0.5)
-_LAMBDARANK = Trees("lambdarank", 31, 0.03, 800, 500)
+BINNED_NETWORK = Network(WIDE_LAYERS, bins=BINS)
+TAUGHT_NETWORK = Network(WIDE_LAYERS, bins=BINS, epochs=6, learning_rate=4e-3, teacher=0.7)
+LIST_NETWORK = replace(TAUGHT_NETWORK, loss="listwise", teacher=0.5)
+TREES = Trees("binary", 31, 0.03, 800)
+LIST_TREES = Trees("lambdarank", 31, 0.03, 800, 500)
 
 RANKERS = (
     Ranker(STORED, None, columns="schema", seeds=()),
     Ranker(PLAIN, Network(), columns="schema"),
     Ranker(RETRIEVAL, Network()),
-    Ranker(WIDE, Network(_WIDE)),
-    Ranker(PIECEWISE, _BINNED),
-    Ranker(LIGHTGBM, Trees("binary", 31, 0.03, 800)),
-    Ranker(TAUGHT, _TAUGHT, teacher=LIGHTGBM),
-    Ranker(LISTWISE, _LISTWISE, teacher=LIGHTGBM),
-    Ranker(PAIRWISE, replace(_TAUGHT, loss="pairwise"), teacher=LIGHTGBM),
-    Ranker(MLPS, _TAUGHT, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
-    Ranker(LAMBDARANK, _LAMBDARANK, is_log_odds=False),
-    Ranker(LAMBDARANKS, _LAMBDARANK, seeds=(1, 2), members=(LAMBDARANK,)),
-    Ranker(LISTS, _LISTWISE, seeds=(1,), members=(LISTWISE,), teacher=LIGHTGBM),
+    Ranker(WIDE, Network(WIDE_LAYERS)),
+    Ranker(PIECEWISE, BINNED_NETWORK),
+    Ranker(LIGHTGBM, TREES),
+    Ranker(TAUGHT, TAUGHT_NETWORK, teacher=LIGHTGBM),
+    Ranker(LISTWISE, LIST_NETWORK, teacher=LIGHTGBM),
+    Ranker(PAIRWISE, replace(TAUGHT_NETWORK, loss="pairwise"), teacher=LIGHTGBM),
+    Ranker(MLPS, TAUGHT_NETWORK, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
+    Ranker(LAMBDARANK, LIST_TREES, is_log_odds=False),
+    Ranker(LAMBDARANKS, LIST_TREES, seeds=(1, 2), members=(LAMBDARANK,)),
+    Ranker(LISTS, LIST_NETWORK, seeds=(1,), members=(LISTWISE,), teacher=LIGHTGBM),
     Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTS, LIGHTGBM, LAMBDARANKS)),
 )
 
@@ -123,7 +127,7 @@ def fit_rankers(
     given: Mapping[str, tuple[Model, float]],
     stage: Callable[[str], None] = lambda name: None,
 ) -> Iterator[tuple[Ranker, Model, float]]:
-    """Fit each on the same lists, yielding it with the seconds it took, its members' included.
+    """Fit each on the same lists, yielding it with the seconds it took, its members' included and its teacher's not.
 
     given: models that are trained already, with their seconds, by the name of their ranker.
     """

@@ -2,7 +2,8 @@
 
 The listwise term is ListNet's top-one cross-entropy (Cao et al., Learning to Rank: From Pairwise Approach to Listwise
 Approach, 2007): the softmax of a list's scores against its purchases in equal shares. It moves the order; the
-cross-entropy of rows, with the sampling offset added, keeps the scores log-odds.
+cross-entropy of rows, with the sampling offset added, keeps the scores log-odds. A network that is taught has softened
+labels in both: what is likely counts as a part of a purchase.
 """
 
 from __future__ import annotations
@@ -179,11 +180,14 @@ def _step(scorer: keras.Model, optimizer: Any, how: Network, length: int) -> Any
         return loss
 
     optimizer.build(scorer.trainable_variables)
-    return tf.function(step, jit_compile=not how.architecture.dropout)
+    return tf.function(step, jit_compile=not how.architecture.dropout, autograph=False)
 
 
 def _listwise(z: Any, bought: Any) -> Any:
-    """Mean over lists with a purchase of the cross-entropy between purchases in equal shares and softmax(z)."""
+    """Mean over lists with a purchase of the cross-entropy between purchases in equal shares and softmax(z).
+
+    Where labels are softened, shares are in proportion to them, and a list of less than one purchase weighs less.
+    """
     count = tf.reduce_sum(bought, axis=1)
     share = bought / tf.maximum(count, 1.0)[:, None]
     loss = -tf.reduce_sum(share * tf.nn.log_softmax(z, axis=1), axis=1)

@@ -16,9 +16,16 @@ import numpy as np
 
 from feature_repo.paths import DataPaths, write_json
 from training import metrics
-from training.model import Architecture
 from training.ranking import contenders
-from training.ranking.ablation import Ranker, fit_rankers
+from training.ranking.ablation import (
+    BINNED_NETWORK,
+    LIST_NETWORK,
+    TAUGHT_NETWORK,
+    TREES,
+    WIDE_LAYERS,
+    Ranker,
+    fit_rankers,
+)
 from training.ranking.key import key_of_data
 from training.ranking.level import forecast_errors, level, level_shift
 from training.ranking.lists import draw_lists, whole
@@ -32,19 +39,16 @@ from training.ranking.tuning import tune
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, read_log
 
-_WIDE = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
-
-_LEAVES = Ranker("LightGBM, 31 leaves", Trees("binary", 31, 0.03, 800))
-_TAUGHT = Network(_WIDE, bins=8, epochs=6, learning_rate=4e-3, teacher=0.7)
+_LEAVES = Ranker("LightGBM, 31 leaves", TREES)
 
 TRIED = (
     Ranker("LightGBM", Trees("binary")),
     _LEAVES,
-    Ranker("MLP", Network(_WIDE)),
-    Ranker("MLP, 8 bins, no mean of weights", Network(_WIDE, bins=8, average=0)),
-    Ranker("MLP, 8 bins", Network(_WIDE, bins=8)),
-    Ranker("MLP, 8 bins, taught", _TAUGHT, teacher=_LEAVES.name),
-    Ranker("MLP, 8 bins, taught, rows and lists", replace(_TAUGHT, loss="listwise", teacher=0.5), teacher=_LEAVES.name),
+    Ranker("MLP", Network(WIDE_LAYERS)),
+    Ranker("MLP, 8 bins, no mean of weights", replace(BINNED_NETWORK, average=0)),
+    Ranker("MLP, 8 bins", BINNED_NETWORK),
+    Ranker("MLP, 8 bins, taught", TAUGHT_NETWORK, teacher=_LEAVES.name),
+    Ranker("MLP, 8 bins, taught, rows and lists", LIST_NETWORK, teacher=_LEAVES.name),
     *(
         Ranker(
             f"LambdaRank, {leaves} leaves, rate {rate}, {least} rows a leaf",

@@ -85,7 +85,10 @@ def test_the_largest_limits_are_as_large_as_grpc_can_count() -> None:
     grpc.server(ThreadPoolExecutor(1), options=options(largest, shared_port=False)).stop(None)
 
 
-@pytest.mark.parametrize("traces", ["localhost:4317", "http://x:abc", "ftp://x", "http://", ""])
+@pytest.mark.parametrize(
+    "traces",
+    ["localhost:4317", "http://x:abc", "ftp://x", "http://", "", "http://x:99999", "https://a?b", "http://a b"],
+)
 def test_traces_go_to_an_endpoint(monkeypatch: pytest.MonkeyPatch, traces: str) -> None:
     monkeypatch.setenv("SHOPRANK_TELEMETRY__TRACES", traces)
     with pytest.raises(UserError, match=r"telemetry\.traces=.*no endpoint"):
@@ -101,7 +104,10 @@ def test_an_endpoint_of_traces_is_taken(monkeypatch: pytest.MonkeyPatch, traces:
 def test_a_shadows_file_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(tmp_path / "shadow.jsonl"))
     assert load().models.shadow_log == tmp_path / "shadow.jsonl"
-    for path, wrong in ((tmp_path, "is a folder"), (tmp_path / "nowhere" / "shadow.jsonl", "cannot be written")):
+    monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(tmp_path / "made" / "later" / "shadow.jsonl"))
+    load()
+    (tmp_path / "file").touch()
+    for path, wrong in ((tmp_path, "is a folder"), (tmp_path / "file" / "shadow.jsonl", "nothing can be written in")):
         monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(path))
         with pytest.raises(UserError, match=rf"models\.shadow_log=.*{wrong}"):
             load()

@@ -7,7 +7,7 @@ the trees' answer says how likely that was, so that the same rows tell more. Onl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,30 +17,9 @@ from training.shards import Block, Split, concatenate
 from training.trees import Grown, Growth, width
 
 F32 = npt.NDArray[np.float32]
-ROWS = 1_000_000
+ROWS = 1_500_000
 """Rows that trees learn from at most."""
-HOW = Growth()
-"""How the teacher grows, as LightGBM does that the model is held against."""
-CLOSE = 1e-6
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Trees, and the largest offset of the rows they know: candidates, whose negatives were sampled least.
-
-    Trees on all rows would begin far from the truth for those that were sampled at a thousandth (decision 6).
-    """
-
-    trees: Grown
-    offset: float
-
-    def labels(self, block: Block, share: float) -> F32:
-        """The block's labels (n,), softened where the teacher knows the row."""
-        known: npt.NDArray[np.intp] = np.flatnonzero(block.offset <= self.offset)
-        labels, some = block.label.copy(), block.take(known)
-        if len(known):
-            labels[known] = softened(some.label, self.trees.score(some), some.offset, share)
-        return labels
+HOW = Growth(step=3.0)
 
 
 def grow_teacher(
@@ -50,20 +29,19 @@ def grow_teacher(
     seed: int,
     tell: Callable[[str, int, int], None],
     rows: int = ROWS,
-) -> Teacher | None:
+) -> Grown | None:
     """Grow trees on a random sample of about `rows` training rows at most, stopped by one of validation rows.
 
     None where they find nothing to tell rows apart by, so that they have nothing to teach.
     """
     rng = np.random.default_rng([seed, 2])
-    offset = min(float(offset.min()) for _, offset, _ in train.targets()) + CLOSE
-    some = [_sample(split, rows, offset, rng) for split in (train, validation)]
+    some = [_sample(split, rows, rng) for split in (train, validation)]
     how = replace(HOW, least=min(HOW.least, max(1, len(some[0]) // 100)))
     grown = None
     if width(encoding):
         grown = how.grow(some[0], some[1], encoding, seed, grown=lambda trees: tell("grow trees", trees, how.rounds))
     tell("grow trees", how.rounds, how.rounds)
-    return Teacher(grown, offset) if grown is not None and grown.has_grown else None
+    return grown if grown is not None and grown.has_grown else None
 
 
 def softened(label: F32, log_odds: npt.NDArray[np.floating], offset: F32, share: float) -> F32:
@@ -79,14 +57,14 @@ def softened(label: F32, log_odds: npt.NDArray[np.floating], offset: F32, share:
 class Taught(Split):
     """A split whose rows come with softened labels. The teacher is asked once for each row; 4 bytes a row are kept."""
 
-    def __init__(self, split: Split, teacher: Teacher, share: float, tell: Callable[[str, int, int], None]) -> None:
+    def __init__(self, split: Split, teacher: Grown, share: float, tell: Callable[[str, int, int], None]) -> None:
         super().__init__(split.folder, split.columns)
         self._labels: list[list[F32]] = []
         done = 0
         for group in range(self.groups):
             labels = []
             for block in super().group(group):
-                labels.append(teacher.labels(block, share))
+                labels.append(softened(block.label, teacher.score(block), block.offset, share))
                 done += len(block)
                 tell("ask the trees", done, len(self))
             self._labels.append(labels)
@@ -97,8 +75,7 @@ class Taught(Split):
             yield replace(block, label=label)
 
 
-def _sample(split: Split, rows: int, offset: float, rng: np.random.Generator) -> Block:
-    """About so many of the split's rows of at most this offset, at random; all where it has no more."""
+def _sample(split: Split, rows: int, rng: np.random.Generator) -> Block:
+    """About so many rows of the split, at random; all where it has no more."""
     keep = min(1.0, rows / len(split))
-    blocks = (block.take(np.flatnonzero(block.offset <= offset)) for block in split.blocks())
-    return concatenate([block.take(np.flatnonzero(rng.random(len(block)) < keep)) for block in blocks])
+    return concatenate([block.take(np.flatnonzero(rng.random(len(block)) < keep)) for block in split.blocks()])

@@ -33,6 +33,7 @@ from server.process.channel import options
 from server.process.cores import available
 from server.process.gate import Gate
 from server.process.listener import stop_listening
+from server.process.port import authority
 from server.process.readiness import Readiness
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
@@ -168,7 +169,7 @@ def _start(
     checks = {"store": features.items_version, "model": lambda: models.served.of("")}
     readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds, recorder.ready)
     readiness.start()
-    address = f"{settings.host}:{port}"
+    address = authority(settings.host, port)
     return Running(address, ranker, models, manifest, count, server, instruments, readiness, settings, shared_port)
 
 
@@ -252,9 +253,10 @@ def listen(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCr
 
     Raises UserError where the address cannot be had.
     """
+    address = authority(host, port)
     try:
         if credentials is not None:
-            return server.add_secure_port(f"{host}:{port}", credentials)
-        return server.add_insecure_port(f"{host}:{port}")
+            return server.add_secure_port(address, credentials)
+        return server.add_insecure_port(address)
     except RuntimeError as error:
-        raise UserError(f"{host}:{port}: cannot listen there; is the port taken? choose another with --port") from error
+        raise UserError(f"{address}: cannot listen there; is the port taken? choose another with --port") from error

@@ -13,7 +13,7 @@ from types import FrameType
 from server.process import cores
 from server.process.assignment import Alive, Assignment, Failed, Loaded, Serving
 from server.process.child import Child
-from server.process.port import reserve
+from server.process.port import authority, reserve
 from server.security.pseudonym import new_key
 from server.settings import Settings
 from server.telemetry.exposition import Exposition
@@ -57,7 +57,7 @@ class Supervisor:
     @property
     def address(self) -> str:
         """Where the workers listen."""
-        return f"{self._settings.host}:{self._settings.port}"
+        return authority(self._settings.host, self._settings.port)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one after another. Runs in the main thread.

@@ -9,6 +9,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
+from server.process.port import authority
 from server.settings import Settings
 from server.telemetry.block import Block
 from server.telemetry.collector import Collector
@@ -47,14 +48,14 @@ class Exposition:
         registry.register(collector)
         ProcessCollector(registry=registry)
         try:
-            server, thread = start_http_server(telemetry.metrics_port, telemetry.metrics_host, registry)
+            server, thread = start_http_server(telemetry.metrics_port, telemetry.metrics_host.strip("[]"), registry)
         except OSError as error:
             block.close()
-            where = f"{telemetry.metrics_host}:{telemetry.metrics_port}"
+            where = authority(telemetry.metrics_host, telemetry.metrics_port)
             raise UserError(f"{where}: cannot serve metrics there: {error.strerror}") from error
         handler: Any = server.RequestHandlerClass
         server.RequestHandlerClass = type(handler.__name__, (handler,), {"timeout": REQUEST_SECONDS})
-        return cls(block, f"{telemetry.metrics_host}:{server.server_port}", server, thread)
+        return cls(block, authority(telemetry.metrics_host, server.server_port), server, thread)
 
     def stop(self) -> None:
         """Serve no more, and remove the block."""

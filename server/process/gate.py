@@ -12,8 +12,8 @@ always free to hear of the next call. Handing a call from a thread of events to 
 more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`),
 and the requests of streams (`stream`) that wait beside them.
 
-Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing`, `stream` and `grpc_private`;
-`Gate` raises where it is not as in the versions tested.
+Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing`, `refusals`, `stream` and
+`grpc_private`; `Gate` raises where it is not as in the versions tested.
 """
 
 from __future__ import annotations
@@ -28,21 +28,19 @@ from typing import Any, TypeAlias
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
-from grpc_status import rpc_status
 
-from server.errors import retry_later
-from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds
-from server.process.context import NO_FLAGS, NOTHING, Context, Forget
+from server.process.bounds import FRESH_SECONDS, Awaited, Bounds
+from server.process.context import NOTHING, Context, Forget
 from server.process.core import Core
 from server.process.events import Events
 from server.process.gated import Gated
 from server.process.grpc_private import checked_state
 from server.process.passing import Passing
+from server.process.refusals import Refusals
 from server.process.room import Room
 from server.process.stream import Stream
 from server.process.together import side_by_side
 from server.process.turn import OVERDUE_SECONDS, step_aside
-from shoprank.errors import Overloaded
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
@@ -78,11 +76,10 @@ class Gate:
     ) -> None:
         self._state = checked_state(server)
         self._core = self._state.server
-        self._refused = refused
         self._queued = queued
         self._passing = Passing(self._state)
         self._bounds = bounds
-        self._allowed = Allowance(bounds.refusals)
+        self._refusals = Refusals(self._state.rpc_states, bounds, refused)
         self._methods: dict[str, Gated] = {
             path: Gated(self, path, handler, bounded=path in methods, brief=path in brief or path in streams)
             for path, handler in self._state.registered_method_handlers.items()
@@ -97,8 +94,6 @@ class Gate:
         self._timer: Timer | None = None
         self._room = Room(bounds)
         self._closing = False
-        status = rpc_status.to_status(retry_later(Overloaded("more calls than can be answered", bounds.retry_after)))
-        self._refusal = (status.trailing_metadata, cygrpc.StatusCode.resource_exhausted, status.details.encode())
         self._state.server = Core(self, self._core)
         self._events = Events(self._state, Gated, self._answer_some, self._watch_late, self._idle, awake_seconds)
 
@@ -141,8 +136,8 @@ class Gate:
         if not method.asked:  # the core may be ending calls
             self._room.crowd.full()
         # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
-        if left < -self._bounds.threads and not self._closing and self._allowed.left():
-            self._refuse(event)
+        if left < -self._bounds.threads and not self._closing and self._refusals.left():
+            self._refusals.refuse(event)
             left += 1
         else:
             self._receive(method, event)
@@ -164,7 +159,7 @@ class Gate:
     def _open(self, method: Gated, event: Any) -> None:
         """Begin a stream, where one more may be open."""
         if len(self._streams) >= self._bounds.streams:
-            self._refuse(event)
+            self._refusals.refuse(event)
             return
         stream = Stream(event, method.handler, method.ready, self._bounds.read_ahead)
         stream.add_callback(partial(self._streams.discard, stream))
@@ -258,17 +253,6 @@ class Gate:
         for context in late:
             context.watch()
 
-    def _refuse(self, event: Any) -> None:
-        self._refused()
-        self._allowed.spend()
-        self._state.rpc_states.add(event)  # the server does not stop before the refusal was sent
-        operations = (  # anew each time: the C core writes into them
-            cygrpc.SendInitialMetadataOperation(None, NO_FLAGS),
-            cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(*self._refusal, NO_FLAGS),
-        )
-        event.call.start_server_batch(operations, lambda _: (event, ()))
-
     def _ask_for_more(self) -> None:
         """Ask for as many calls of each method as there is room for, so that a burst need not wait in the C core."""
         if not self._closing:
@@ -278,7 +262,7 @@ class Gate:
         """The same of these methods, where so many more may come in."""
         wanted = min(left, AT_HAND)
         if wanted <= 0:
-            wanted = min(self._allowed.left(), AT_HAND)  # to refuse them
+            wanted = min(self._refusals.left(), AT_HAND)  # to refuse them
             self._look_again()
         for method in methods:
             while method.asked < wanted:

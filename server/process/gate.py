@@ -44,7 +44,7 @@ from server.process.turn import OVERDUE_SECONDS, step_aside
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
-SIDE_BY_SIDE = 8
+SIDE_BY_SIDE = 10
 """Calls at most that one thread answers side by side."""
 AT_HAND = 64
 """Calls of a method that are asked for ahead at most; so many of each that is not bounded, so that none is ended."""

@@ -17,7 +17,7 @@ from shoprank.errors import UserError
 from training import metrics
 from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding, fit_encoding
-from training.model import Architecture, build_scorer, build_trainer, loss_of, score_weights
+from training.model import Architecture, averaging, build_scorer, build_trainer, loss_of, score_weights
 from training.shards import Block, Columns, Split, rebatch
 from training.teacher import Taught, grow_teacher
 
@@ -191,8 +191,7 @@ def fit(
         warmup_target=settings.learning_rate,
         warmup_steps=max(1, steps // 4),
     )
-    span = settings.average * steps * settings.epochs
-    averaged = {"use_ema": True, "ema_momentum": 1 - 1 / span} if span > 1 else {}
+    averaged = averaging(settings.average * steps * settings.epochs)
     trainer.compile(
         optimizer=keras.optimizers.Adam(schedule, **averaged),
         loss=loss_of(settings.architecture.head),

@@ -141,6 +141,11 @@ def build_trainer(scorer: keras.Model, head: Head) -> keras.Model:
     return keras.Model([*scorer.inputs, offset], logits + offset, name="trainer")
 
 
+def averaging(span: float) -> dict[str, Any]:
+    """An optimizer's options for keeping the mean of weights over about `span` steps; none where that is one step."""
+    return {"use_ema": True, "ema_momentum": 1 - 1 / span} if span > 1 else {}
+
+
 def loss_of(head: Head) -> keras.losses.Loss:
     """Cross-entropy of the head's logits: binary for one, categorical for two."""
     if head == "softmax":

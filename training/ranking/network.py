@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding
-from training.model import Architecture, Normalize, build_scorer
+from training.model import Architecture, Normalize, averaging, build_scorer
 from training.ranking.lists import Lists
 from training.ranking.piecewise import Bins, Piecewise
 from training.retrieval.log import F32, F64, I64
@@ -65,8 +65,7 @@ class Network:
         schedule = keras.optimizers.schedules.CosineDecay(
             self.learning_rate / 10, steps * self.epochs, warmup_target=self.learning_rate, warmup_steps=steps // 4
         )
-        span = self.average * steps * self.epochs
-        averaged = {"use_ema": True, "ema_momentum": 1 - 1 / span} if span > 1 else {}
+        averaged = averaging(self.average * steps * self.epochs)
         optimizer = keras.optimizers.Adam(schedule, **averaged)
         step = _step(scorer, optimizer, self, train.length)
         numeric, index = train.block.numeric, encoding.vocabulary.encode(train.block.categorical)

@@ -2,7 +2,7 @@
 
 Run as `python -m benchmarks.overload`; writes benchmarks/results/overload.json and overload.png. The server is alone on
 the first core, the load on the last. The peak is the most that it answers of the same traffic, asked for at rates about
-what h2load gets out of it; the overload is an open loop with Poisson arrivals at twice the peak.
+what h2load gets out of it, before and after; the overload is an open loop with Poisson arrivals at twice the peak.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.cores import generator_cores, machine, server_cores
 from benchmarks.load import h2load
 from benchmarks.load.generator import generator
 from benchmarks.load.job import Job
+from benchmarks.load.outcome import Outcome
 from benchmarks.serving import BODIES, CONNECTIONS, Load
 from benchmarks.shedding import VARIANTS
 from feature_repo.paths import DataPaths, write_json
@@ -33,14 +34,18 @@ ROUND_SECONDS = 2.0
 NEAR = (0.8, 0.85, 0.9, 0.95, 1.0)
 """Rates at which the peak is looked for, in parts of h2load's: its few bodies lie in the processor's caches, so it is
 more than a server answers of calls that differ."""
+QUIET = 0.1
+"""Part of the peak at which calls that come on a schedule meet an idle server, as a rule."""
 DEADLINE = 5.0
 HOW = (
     "Server alone on the first core, load on the last. unloaded: one grpcio client, closed loop. closed loop: h2load, "
-    f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. peak: the most "
-    "answered a second of an open loop of a grpcio client, Poisson arrivals, at rates near that. overload: the same at "
-    "twice the peak; latency of answered calls from the moment each was due; every tenth answer is compared. CANCELLED "
-    "is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal, with RetryInfo where the gate or a stage refuses, "
-    "NOT_SENT all calls that were due once 2,000 were open: the generator gives up then."
+    f"{CONNECTIONS} connections with a call open on each, {BODIES} bodies; median of {ROUNDS} rounds. All else is an "
+    "open loop with Poisson arrivals by a plain client of HTTP/2 (benchmarks/load/http2.py), for grpcio's cannot keep "
+    "such a schedule. peak: the most answered a second at rates near the closed loop's, before and after the overload. "
+    "overload: twice the peak before; goodput over the mean of both peaks, for the machine is not always as fast; "
+    "latency of answered calls from the moment each was due; every tenth answer is compared. quiet: a tenth of the "
+    "peak. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal, with RetryInfo where the gate or a "
+    "stage refuses, NOT_SENT all calls that were due once 2,000 were open: the generator gives up then."
 )
 
 
@@ -53,9 +58,12 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
         asking = stack.enter_context(generator(generator_cores()))
         load = Load.record(address, DataPaths(shop.data), CANDIDATES, folder)
 
-        def ask(seconds: float, rate: float | None = None) -> Any:
-            job = Job(address, str(load.folder), seconds, rate=rate, timeout=DEADLINE)
+        def ask(seconds: float, rate: float | None = None) -> Outcome:
+            job = Job(address, str(load.folder), seconds, rate=rate, timeout=DEADLINE, client="plain")
             return asking.measure(job)
+
+        def most() -> float:
+            return max(ask(ROUND_SECONDS, closed * part).achieved for part in NEAR)
 
         ask(1.0)
         unloaded, rates = [], []
@@ -63,27 +71,30 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
             unloaded.append(ask(ROUND_SECONDS).latency)
             rates.append(h2load.throughput(address, load.bodies, CONNECTIONS, ROUND_SECONDS, generator_cores()))
         closed = float(np.median(rates))
-        near = [ask(ROUND_SECONDS, closed * part) for part in NEAR]
-        peak = max(len(some.latency) / some.seconds for some in near)
+        peak = most()
+        quiet = ask(ROUNDS * ROUND_SECONDS, peak * QUIET)
         ask(ROUND_SECONDS, peak * factor)
         before = server.memory_info().rss
         overload = ask(seconds, peak * factor)
         after = server.memory_info().rss
+        peak_after = most()
     alone = np.concatenate(unloaded)
-    p99, p99_alone = (float(np.quantile(some, 0.99)) for some in (overload.latency, alone))
-    goodput = len(overload.latency) / overload.seconds
+    p99, p99_quiet, p99_alone = (float(np.quantile(some, 0.99)) for some in (overload.latency, quiet.latency, alone))
     return {
         "variant": variant,
         "unloaded_median_ms": float(np.median(alone)),
         "unloaded_p99_ms": p99_alone,
         "closed_loop_per_second": closed,
         "peak_per_second": peak,
+        "peak_after_per_second": peak_after,
         "offered_per_second": overload.rate,
-        "goodput_per_second": goodput,
-        "goodput_of_peak": goodput / peak,
+        "goodput_per_second": overload.achieved,
+        "goodput_of_peak": overload.achieved / ((peak + peak_after) / 2),
         "accepted_median_ms": float(np.median(overload.latency)),
         "accepted_p99_ms": p99,
         "accepted_p99_of_unloaded": p99 / p99_alone,
+        "quiet_median_ms": float(np.median(quiet.latency)),
+        "quiet_p99_ms": p99_quiet,
         "answered": len(overload.latency),
         "not_answered": dict(overload.errors),
         "generator_cpu_share": overload.cpu_seconds / overload.seconds,
@@ -111,11 +122,12 @@ def ratios(results: Sequence[dict[str, Any]]) -> dict[str, float]:
 def describe(row: dict[str, Any]) -> str:
     """One line of a result."""
     return (
-        f"{row['variant']}: peak {row['peak_per_second']:,.0f}/s; at {row['offered_per_second']:,.0f}/s goodput "
-        f"{row['goodput_per_second']:,.0f}/s, {row['goodput_of_peak']:.0%} of the peak; of what was answered, median "
-        f"{row['accepted_median_ms']:.1f} ms, 99 % below {row['accepted_p99_ms']:.1f} ms, "
-        f"{row['accepted_p99_of_unloaded']:.1f}× the unloaded {row['unloaded_p99_ms']:.1f} ms; {row['not_answered']}; "
-        f"{row['wrong']} of {row['checked']} wrong; memory {row['memory_before_mb']:.0f} to "
+        f"{row['variant']}: peak {row['peak_per_second']:,.0f}/s, {row['peak_after_per_second']:,.0f}/s after; at "
+        f"{row['offered_per_second']:,.0f}/s goodput {row['goodput_per_second']:,.0f}/s, {row['goodput_of_peak']:.0%} "
+        f"of the peak; of what was answered, median {row['accepted_median_ms']:.1f} ms, 99 % below "
+        f"{row['accepted_p99_ms']:.1f} ms, {row['accepted_p99_of_unloaded']:.1f}× the unloaded "
+        f"{row['unloaded_p99_ms']:.1f} ms ({row['quiet_p99_ms']:.1f} ms on a schedule of a tenth of the peak); "
+        f"{row['not_answered']}; {row['wrong']} of {row['checked']} wrong; memory {row['memory_before_mb']:.0f} to "
         f"{row['memory_after_mb']:.0f} MB; the generator was busy {row['generator_cpu_share']:.0%} of the time"
     )
 

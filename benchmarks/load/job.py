@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from benchmarks.load.arrivals import Arrivals
 from benchmarks.load.outcome import Outcome
 
+Client = Literal["grpcio", "plain"]
 METHOD = "/shoprank.v1.RankingService/RankItems"
 
 
@@ -20,7 +21,9 @@ class Job:
     """What to send where.
 
     traffic: folder that `Traffic.write` filled. rate: calls a second of an open loop; None makes it a closed loop of
-    `clients`. check_every: every how manieth reply is held against the right one. timeout: seconds a call may take.
+    `clients`. client: of an open loop; `grpcio`, as a service in Python has it, or `plain`, which costs the generator
+    little: see `http2`. check_every: every how manieth reply is held against the right one. timeout: seconds a call may
+    take.
     """
 
     address: str
@@ -28,6 +31,7 @@ class Job:
     seconds: float
     rate: float | None = None
     clients: int = 1
+    client: Client = "grpcio"
     arrivals: Arrivals = "poisson"
     seed: int = 0
     check_every: int = 10

@@ -9,78 +9,73 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import grpc
-import numpy as np
 
 from benchmarks.load.arrivals import F64
+from benchmarks.load.calls import Calls
+from benchmarks.load.http2 import Connection
 from benchmarks.load.outcome import Outcome
 
-HEAD_START = 0.05
-IN_FLIGHT = 2_000
-"""Calls open at once at most: past that the server is so far behind that waiting for more tells nothing."""
+Found = tuple[Outcome, list[tuple[int, bytes]]]
+"""The outcome, and every so manieth call's number and reply."""
 
 
-class Answers:
-    """Takes answers as they come: when, whether right, and some of them whole."""
-
-    def __init__(self, count: int, keep_every: int) -> None:
-        self.ended = np.full(count, np.nan)
-        self.kept: list[tuple[int, bytes]] = []
-        self.errors: Counter[str] = Counter()
-        self.finished = 0
-        self.all_finished = threading.Condition()
-        self._keep_every = keep_every
-
-    def take(self, number: int, call: Any) -> None:
-        """The callback of a call."""
-        now = time.perf_counter()
-        if call.code() is grpc.StatusCode.OK:
-            self.ended[number] = now
-            if number % self._keep_every == 0:
-                self.kept.append((number, call.result()))
-        else:
-            self.errors[call.code().name] += 1
-        with self.all_finished:
-            self.finished += 1
-            self.all_finished.notify()
-
-    def wait(self, count: int, seconds: float) -> None:
-        """Until so many calls have ended, or so long."""
-        with self.all_finished:
-            self.all_finished.wait_for(lambda: self.finished >= count, seconds)
-
-
-def run(
+def by_grpcio(
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes],
     requests: Sequence[bytes],
     moments: F64,
     keep_every: int,
     timeout: float,
-) -> tuple[Outcome, list[tuple[int, bytes]]]:
-    """Send a request at each moment (seconds from now); the outcome, and every so manieth call's number and reply."""
-    answers = Answers(len(moments), keep_every)
-    sent = np.full(len(moments), np.nan)
-    start = time.perf_counter() + HEAD_START
-    open_calls = 0
-    for i, moment in enumerate(moments):
-        if (wait := start + moment - time.perf_counter()) > 0:
+) -> Found:
+    """Send a request at each moment (seconds from now), as a service in Python does."""
+    calls = Calls(moments, keep_every)
+    all_ended = threading.Condition()
+
+    def ended(number: int, future: Any) -> None:
+        with all_ended:
+            if calls.end(number, future.code().name):
+                calls.kept.append((number, future.result()))
+            all_ended.notify()
+
+    for number, due in enumerate(calls.due):
+        if (wait := due - time.perf_counter()) > 0:
             time.sleep(wait)
-        if i - answers.finished > IN_FLIGHT:
+        if calls.too_many:
             break
-        sent[i] = time.perf_counter()
-        call.future(requests[i % len(requests)], timeout=timeout).add_done_callback(partial(answers.take, i))
-        open_calls = i + 1
-    answers.wait(open_calls, timeout + 5)
-    if unsent := len(moments) - open_calls:
-        answers.errors["NOT_SENT"] = unsent
-    due = start + moments
-    answered = np.isfinite(answers.ended)
-    last = float(answers.ended[answered].max()) if answered.any() else start
-    latency = (answers.ended - due)[answered] * 1e3
-    late = (sent - due)[:open_calls] * 1e3
-    return Outcome(max(last - start, float(moments[-1])), latency, late, errors=answers.errors), answers.kept
+        calls.send(number)
+        call.future(requests[number % len(requests)], timeout=timeout).add_done_callback(partial(ended, number))
+    with all_ended:
+        all_ended.wait_for(lambda: calls.finished >= calls.begun, timeout + 5)
+    return calls.outcome(), calls.kept
+
+
+def plainly(
+    address: str, method: str, requests: Sequence[bytes], moments: F64, keep_every: int, timeout: float
+) -> Found:
+    """The same over a connection of `http2`, at a small part of the generator's time.
+
+    A call that has no answer `timeout` seconds after the last was due counts as DEADLINE_EXCEEDED.
+    """
+    calls = Calls(moments, keep_every)
+    connection = Connection(address, method)
+    number, count = 0, len(moments)
+    while (now := time.perf_counter()) < calls.due[-1] + timeout:
+        while number < count and calls.due[number] <= now and not calls.too_many:
+            calls.send(number)
+            connection.begin(requests[number % len(requests)])
+            number += 1
+        if calls.too_many or calls.finished == count:
+            break
+        connection.flush()
+        connection.wait((calls.due[number] if number < count else now + timeout) - time.perf_counter())
+        for answer in connection.answers():
+            if calls.end(answer.number, answer.code):
+                calls.kept.append((answer.number, answer.reply))
+    connection.close()
+    if left := calls.begun - calls.finished:
+        calls.errors["DEADLINE_EXCEEDED"] += left
+    return calls.outcome(), calls.kept

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import grpc
 import pytest
@@ -15,13 +16,14 @@ import pytest
 from benchmarks import servers
 from benchmarks.cores import generator_cores, server_cores
 from benchmarks.load.generator import Generator, generator
-from benchmarks.load.job import METHOD, Job
+from benchmarks.load.job import METHOD, Client, Job
 from benchmarks.load.traffic import Traffic
 from benchmarks.workload import replies
 from shoprank.v1.ranking_pb2 import RankItemsResponse
 
 REPLY = RankItemsResponse(item_ids=["a"], probabilities=[1.0], purchase_probabilities=[0.5]).SerializeToString()
 STALL = 1.0
+CLIENTS: tuple[Client, ...] = get_args(Client)
 Answer = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
@@ -64,9 +66,12 @@ def stalling_once(after: int) -> Answer:
     return answer
 
 
-def test_an_open_loop_charges_a_stall_to_every_call_that_was_due_meanwhile(asking: Generator, traffic: Path) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_open_loop_charges_a_stall_to_every_call_that_was_due_meanwhile(
+    asking: Generator, traffic: Path, client: Client
+) -> None:
     with server(stalling_once(after=100)) as address:
-        found = asking.measure(Job(address, str(traffic), seconds=3.0, rate=100.0, arrivals="constant"))
+        found = asking.measure(Job(address, str(traffic), seconds=3.0, rate=100.0, arrivals="constant", client=client))
     assert len(found.latency) == 300
     assert (found.latency > STALL * 1e3 / 2).sum() >= 40  # of the 100 due in a second, the first half
     assert found.latency.max() >= STALL * 1e3
@@ -86,14 +91,37 @@ def test_a_wrong_reply_makes_the_run_invalid(asking: Generator, traffic: Path) -
     assert not found.summary()["valid"]
 
 
-def test_failed_calls_are_counted_by_code_and_make_the_run_invalid(asking: Generator, traffic: Path) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+def test_failed_calls_are_counted_by_code_and_make_the_run_invalid(
+    asking: Generator, traffic: Path, client: Client
+) -> None:
     def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
 
     with server(refuse) as address:
-        found = asking.measure(Job(address, str(traffic), seconds=0.5, rate=50.0, arrivals="constant"))
+        found = asking.measure(Job(address, str(traffic), seconds=0.5, rate=50.0, arrivals="constant", client=client))
     assert found.errors == {"RESOURCE_EXHAUSTED": 25}
     assert not found.summary()["valid"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_replies_in_many_frames_are_compared_whole(asking: Generator, tmp_path: Path, client: Client) -> None:
+    ids = [f"{i:0100d}" for i in range(2_000)]
+    shares = [1 / len(ids)] * len(ids)
+    reply = RankItemsResponse(item_ids=ids, probabilities=shares, purchase_probabilities=shares).SerializeToString()
+    Traffic([b"a" * 10_000], [reply]).write(tmp_path)
+    with server(lambda request, context: reply if len(request) == 10_000 else b"") as address:
+        job = Job(address, str(tmp_path), seconds=1.0, rate=100.0, arrivals="constant", check_every=1, client=client)
+        found = asking.measure(job)
+    assert (found.checked, found.wrong) == (100, 0)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_is_not_answered_in_time_counts_as_that(asking: Generator, traffic: Path, client: Client) -> None:
+    with server(stalling_once(after=0)) as address:
+        job = Job(address, str(traffic), 0.1, rate=100.0, arrivals="constant", timeout=STALL / 2, client=client)
+        found = asking.measure(job)
+    assert found.errors == {"DEADLINE_EXCEEDED": 10}
 
 
 def test_several_generators_share_the_rate(traffic: Path) -> None:

@@ -43,11 +43,11 @@ class Limits(BaseModel):
     burst_seconds: float = Field(
         0.05, ge=0, description="Calls that take little may wait beyond these, while their turn comes within this time."
     )
-    queue: int = Field(6, ge=0, description="As `burst`, once there has been a queue for `patience_seconds`.")
+    queue: int = Field(8, ge=0, description="As `burst`, once there has been a queue for `patience_seconds`.")
     queue_seconds: float = Field(0.001, ge=0, description="As `burst_seconds`, then.")
     patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
     pending: int = Field(
-        2, ge=1, le=MOST, description="Calls of a method that wait in gRPC's core; more are ended at once."
+        0, ge=0, le=MOST, description="Calls of a method that wait in gRPC's core besides; more are ended at once."
     )
     refusals_per_second: float = Field(
         100.0,

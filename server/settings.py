@@ -19,6 +19,7 @@ from server.models.settings import ModelSettings
 from server.process.settings import Limits, Process
 from server.security.settings import Security
 from server.telemetry.settings import Telemetry
+from shoprank.complaints import complaints
 from shoprank.errors import UserError
 
 PREFIX = "SHOPRANK_"
@@ -111,7 +112,6 @@ def load(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}={e['input']!r}: {e['msg']}" for e in error.errors())
-        raise UserError(f"settings: {wrong}") from error
+        raise UserError(f"settings: {complaints(error)}") from error
     except ValueError as error:
         raise UserError(f"{'environment' if isinstance(error, SettingsError) else file}: {error}") from error

@@ -95,6 +95,13 @@ class Trained:
     thresholds: dict[str, float]
     training: dict[str, Any]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines on what did not go as the settings have it."""
+        if self.settings.teacher and not self.training["taught"]:
+            return ("trees find nothing to split these rows by, so the network learned from the labels alone",)
+        return ()
+
     def logits(self, block: Block) -> npt.NDArray[np.float64]:
         """Calibrated log-odds (n,) as Keras computes them."""
         return self.calibration.apply(raw_logits(self.scorer, self.encoding, block))

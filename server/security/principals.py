@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from server.security.reloaded import content
 from server.security.roles import Principal, Role
+from shoprank.complaints import complaints
 from shoprank.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -101,8 +102,7 @@ class Principals(BaseModel):
         try:
             return cls.model_validate(_toml(file))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-            raise UserError(f"{file}: {wrong}") from error
+            raise UserError(f"{file}: {complaints(error, values=False)}") from error
 
 
 def _toml(file: Path) -> Mapping[str, object]:

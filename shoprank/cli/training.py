@@ -125,6 +125,8 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
 
         bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
     write_card(bundle, None, folder_of(bundle))
+    for note in trained.notes:
+        print(f"train: {note}")
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")
 

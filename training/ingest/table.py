@@ -10,6 +10,7 @@ from typing import Literal
 from duckdb import DuckDBPyConnection
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shoprank.complaints import complaints
 from shoprank.errors import UserError
 from training.ingest.files import expand, is_parquet, relation
 from training.ingest.source import (
@@ -63,8 +64,7 @@ class ColumnMap(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path}: not TOML: {error}") from error
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise UserError(f"{path}: {wrong}") from error
+            raise UserError(f"{path}: {complaints(error)}") from error
         column_map._check(path)
         return column_map
 

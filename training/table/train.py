@@ -29,7 +29,7 @@ class TableModel:
     """What training on a table made.
 
     bundle: its directory. metrics and baseline: of the network and of logistic regression on the test rows.
-    notes: a line for each thing a person should know of the data, in the order of its columns.
+    notes: a line for each thing a person should know of the data, in the order of its columns, and of the training.
     """
 
     bundle: Path
@@ -79,7 +79,7 @@ def train_table(
         progress("baseline", 1, 1)
         facts = _facts(file, target, columns, time_column, notes, baseline)
         bundle = export_bundle(trained, test, repository, Identity(model, "table", notes=facts), progress)
-    return TableModel(bundle, target, tuple(columns), tuple(notes), trained.metrics, baseline)
+    return TableModel(bundle, target, tuple(columns), (*notes, *trained.notes), trained.metrics, baseline)
 
 
 def settings_for(rows: int) -> fit.Settings:

@@ -46,8 +46,9 @@ AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
 SIDE_BY_SIDE = 10
 """Calls at most that one thread answers side by side."""
-AT_HAND = 64
-"""Calls of a method that are asked for ahead at most; so many of each that is not bounded, so that none is ended."""
+AT_HAND = 128
+"""Calls of a method that are asked for ahead at most, more than one connection may begin in a moment; so many of each
+that is not bounded, so that none is ended."""
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from benchmarks.load.http2 import Connection
 from server.process.bounds import Bounds
 from server.process.gate import Gate
 from server.process.together import apart, together
@@ -35,8 +36,8 @@ class Doubling:
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_concurrent_streams", 100),
-                ("grpc.server.max_pending_requests", 2),
-                ("grpc.server.max_pending_requests_hard_limit", 2),
+                ("grpc.server.max_pending_requests", 0),
+                ("grpc.server.max_pending_requests_hard_limit", 0),
             ],
         )
         handlers = {
@@ -47,7 +48,8 @@ class Doubling:
         port = self.server.add_insecure_port("127.0.0.1:0")
         Gate(self.server, ["/t.T/Double"], bounds, brief=["/t.T/Double"])
         self.server.start()
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.insecure_channel(self.address, [("grpc.enable_retries", 0)])
         self.double: Any = self.channel.unary_unary("/t.T/Double", None, None)
         self.other: Any = self.channel.unary_unary("/t.T/Other", None, None)
 
@@ -115,6 +117,25 @@ def test_many_callers_at_once_get_their_own_answers(doubling: Doubling) -> None:
         thread.join()
     assert wrong == []
     assert sum(doubling.together) == 800
+
+
+def test_as_many_calls_as_a_connection_may_have_open_can_come_in_one_piece() -> None:
+    waiting = Doubling(replace(BOUNDS, burst=128))
+    connection = Connection(waiting.address, "/t.T/Double")
+    codes: Counter[str] = Counter()
+    try:
+        for _ in range(98):
+            connection.begin(b"x")
+        deadline = time.monotonic() + 10
+        while codes.total() < 98 and time.monotonic() < deadline:
+            connection.flush()
+            connection.wait(0.1)
+            codes.update(answer.code for answer in connection.answers())
+    finally:
+        connection.close()
+        waiting.channel.close()
+        waiting.server.stop(5).wait()
+    assert codes == {"OK": 98}
 
 
 @pytest.mark.parametrize("request_", [b"hold", b"long"])

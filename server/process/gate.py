@@ -22,13 +22,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
-from threading import Timer
 from time import perf_counter
 from typing import Any, TypeAlias
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 
+from server.process.again import Again
 from server.process.bounds import FRESH_SECONDS, Awaited, Bounds
 from server.process.context import NOTHING, Context, Forget
 from server.process.core import Core
@@ -46,9 +46,10 @@ AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
 SIDE_BY_SIDE = 10
 """Calls at most that one thread answers side by side."""
-AT_HAND = 128
-"""Calls of a method that are asked for ahead at most, more than one connection may begin in a moment; so many of each
-that is not bounded, so that none is ended."""
+AT_HAND = 96
+"""Calls of a method that are asked for ahead at most: nearly all that one connection may begin in a moment, but not
+all. Where they take long, other calls of that connection, such as health checks, must get through. So many of each that
+is not bounded, so that none is ended."""
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Gate:
         self._streams: set[Stream] = set()
         self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
-        self._timer: Timer | None = None
+        self._again = Again(self._state.lock, FRESH_SECONDS, self._ask_for_more)
         self._room = Room(bounds)
         self._closing = False
         self._state.server = Core(self, self._core)
@@ -264,22 +265,11 @@ class Gate:
         wanted = min(left, AT_HAND)
         if wanted <= 0:
             wanted = min(self._refusals.left(), AT_HAND)  # to refuse them
-            self._look_again()
+            if self._busy < self._bounds.threads:  # calls whose request does not come stop counting
+                self._again.soon()
         for method in methods:
             while method.asked < wanted:
                 self._ask(method)
-
-    def _look_again(self) -> None:
-        """Calls whose request does not come stop counting, and no event says so."""
-        if self._busy < self._bounds.threads and self._timer is None:
-            self._timer = Timer(FRESH_SECONDS, self._looked_again)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _looked_again(self) -> None:
-        with self._state.lock:
-            self._timer = None
-            self._ask_for_more()
 
     def _ask(self, method: Gated) -> None:
         method.asked += 1

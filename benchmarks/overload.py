@@ -45,7 +45,8 @@ HOW = (
     "overload: twice the peak before; goodput over the mean of both peaks, for the machine is not always as fast; "
     "latency of answered calls from the moment each was due; every tenth answer is compared. quiet: a tenth of the "
     "peak. CANCELLED is gRPC's core ending a call, RESOURCE_EXHAUSTED a refusal, with RetryInfo where the gate or a "
-    "stage refuses, NOT_SENT all calls that were due once 2,000 were open: the generator gives up then."
+    "stage refuses. Once 2,000 calls were open for a second while more were due, the generator gives up: NOT_SENT are "
+    "the calls it left out, and goodput is over the time to the last answer."
 )
 
 
@@ -88,6 +89,7 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
         "peak_per_second": peak,
         "peak_after_per_second": peak_after,
         "offered_per_second": overload.rate,
+        "sending_seconds": len(overload.late) / overload.rate,
         "goodput_per_second": overload.achieved,
         "goodput_of_peak": overload.achieved / ((peak + peak_after) / 2),
         "accepted_median_ms": float(np.median(overload.latency)),
@@ -123,7 +125,8 @@ def describe(row: dict[str, Any]) -> str:
     """One line of a result."""
     return (
         f"{row['variant']}: peak {row['peak_per_second']:,.0f}/s, {row['peak_after_per_second']:,.0f}/s after; at "
-        f"{row['offered_per_second']:,.0f}/s goodput {row['goodput_per_second']:,.0f}/s, {row['goodput_of_peak']:.0%} "
+        f"{row['offered_per_second']:,.0f}/s for {row['sending_seconds']:.0f} s goodput "
+        f"{row['goodput_per_second']:,.0f}/s, {row['goodput_of_peak']:.0%} "
         f"of the peak; of what was answered, median {row['accepted_median_ms']:.1f} ms, 99 % below "
         f"{row['accepted_p99_ms']:.1f} ms, {row['accepted_p99_of_unloaded']:.1f}× the unloaded "
         f"{row['unloaded_p99_ms']:.1f} ms ({row['quiet_p99_ms']:.1f} ms on a schedule of a tenth of the peak); "

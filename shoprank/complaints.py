@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+UNKNOWN = ("missing", "extra_forbidden")
+"""Errors whose value is none of the place's: that of what it is in, or of a name that is not known."""
+
 
 def complaints(error: ValidationError, values: bool = True) -> str:
-    """Each place with its value, unless that may be secret, and what is wrong there."""
-    found = []
-    for one in error.errors(include_input=values):
-        place = ".".join(map(str, one["loc"]))
-        said = str(one["ctx"]["error"]) if one["type"] == "value_error" else one["msg"]
-        given = f"={one['input']!r}" if values and one["loc"] else ""
-        found.append(f"{place}{given}: {said}" if place else said)
-    return "; ".join(found)
+    """Each place, its value, and what is wrong there.
+
+    values: whether values are shown where they are a number or a text without "@", which may stand after a password.
+    """
+    return "; ".join(_complaint(one, values) for one in error.errors(include_input=values))
+
+
+def _complaint(one: Mapping[str, Any], values: bool) -> str:
+    place = ".".join(map(str, one["loc"]))
+    said = str(one["ctx"]["error"]) if one["type"] == "value_error" else str(one["msg"])
+    if not place:
+        return said
+    given = one.get("input")
+    shown = values and one["type"] not in UNKNOWN and isinstance(given, str | int | float) and "@" not in str(given)
+    return f"{place}={given!r}: {said}" if shown else f"{place}: {said}"

@@ -60,4 +60,5 @@ class Calls:
         last = float(self._ended[answered].max()) if answered.any() else self._start
         latency = (self._ended - due)[answered] * 1e3
         late = (self._sent - due)[: self.begun] * 1e3
-        return Outcome(max(last - self._start, float(self._moments[-1])), latency, late, errors=self.errors)
+        seconds = max(last - self._start, float(self._moments[max(self.begun, 1) - 1]))
+        return Outcome(seconds, latency, late, errors=self.errors)

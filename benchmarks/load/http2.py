@@ -1,7 +1,8 @@
 """gRPC calls over HTTP/2 by hand, so that a call costs the generator a few microseconds.
 
-It knows as much of HTTP/2 (RFC 9113) as calls with one short request and one reply need, trusts the server, and reads
-no header but grpc-status: the server is told to keep no table of headers, so that stands in the trailers as it is.
+It knows as much of HTTP/2 (RFC 9113) as calls with one short request and one reply need of gRPC's core, trusts the
+server, and reads no header but grpc-status: the server is told to keep no table of headers, so that stands in the
+trailers as it is. Frames that are padded, and headers in several frames, are none that the core sends.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ FIRST_WINDOW = 65_535
 """Bytes that either end may send before it is told that it may send more."""
 WIDEST_WINDOW = 2**31 - 1
 READ_BYTES = 1 << 20
+FRAME_BYTES = 16_384
+"""Of a frame's payload at most."""
+CANCEL = 8
+"""HTTP/2's code for a call that is no longer wanted."""
 FRAME = struct.Struct(">IBI")
 """Length (three bytes) and kind, flags, stream."""
 MESSAGE = struct.Struct(">BI")
 """Of gRPC: whether it is compressed, and its length."""
-RESET = {7: "UNAVAILABLE", 8: "CANCELLED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+RESET = {7: "UNAVAILABLE", CANCEL: "CANCELLED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
 """gRPC's codes by those of HTTP/2; INTERNAL for others."""
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
@@ -55,6 +60,7 @@ class Connection:
         self._replies: dict[int, list[bytes]] = {}
         self._most = 100
         self._window = FIRST_WINDOW
+        self._taken = 0
         self._received = bytearray()
         self._unsent = bytearray(PREFACE)
         self._unsent += _frame(
@@ -63,7 +69,12 @@ class Connection:
         self._unsent += _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", WIDEST_WINDOW - FIRST_WINDOW))
 
     def begin(self, request: bytes) -> None:
-        """Begin a call. It is sent by `flush`, once the server takes one more."""
+        """Begin a call. It is sent by `flush`, once the server takes one more.
+
+        Raises ValueError where the request is larger than a call may send before the server has read of it.
+        """
+        if len(request) + MESSAGE.size > FIRST_WINDOW:
+            raise ValueError(f"a request of {len(request):,} bytes: {FIRST_WINDOW - MESSAGE.size:,} at most")
         self._queued.append((2 * self._begun + 1, request))
         self._begun += 1
 
@@ -78,12 +89,26 @@ class Connection:
             self._replies[stream] = []
             self._window -= len(message)
             self._unsent += _frame(HEADERS, END_HEADERS, stream, self._headers)
-            self._unsent += _frame(DATA, END_STREAM, stream, message)
+            for start in range(0, len(message), FRAME_BYTES):
+                part = message[start : start + FRAME_BYTES]
+                last = END_STREAM if start + FRAME_BYTES >= len(message) else 0
+                self._unsent += _frame(DATA, last, stream, part)
         if self._unsent:
             try:
                 del self._unsent[: self._socket.send(self._unsent)]
             except BlockingIOError:
                 return
+
+    def cancel(self, number: int) -> bool:
+        """Give a call up, of those that wait to be sent the oldest alone. Returns whether it had no answer yet."""
+        stream = 2 * number + 1
+        if self._queued and self._queued[0][0] == stream:
+            self._queued.popleft()
+            return True
+        if self._replies.pop(stream, None) is None:
+            return False
+        self._unsent += _frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
+        return True
 
     def wait(self, seconds: float) -> None:
         """Until the server has sent something, or takes what it did not, or so long."""
@@ -106,8 +131,8 @@ class Connection:
                 break
             payload, at = bytes(received[start:at_next]), at_next
             kind = length_and_kind & 255
-            if kind == DATA and stream in self._replies:
-                self._replies[stream].append(payload)
+            if kind == DATA:
+                self._take(stream, payload)
             elif kind == HEADERS and flags & END_STREAM and stream in self._replies:
                 yield self._ended(stream, _status(payload))
             elif kind == RST_STREAM and stream in self._replies:
@@ -119,6 +144,14 @@ class Connection:
     def close(self) -> None:
         """End the connection, and with it the calls that are open."""
         self._socket.close()
+
+    def _take(self, stream: int, payload: bytes) -> None:
+        if stream in self._replies:
+            self._replies[stream].append(payload)
+        self._taken += len(payload)
+        if self._taken > WIDEST_WINDOW // 2:
+            self._unsent += _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken))
+            self._taken = 0
 
     def _ended(self, stream: int, code: str) -> Answer:
         message = b"".join(self._replies.pop(stream))

@@ -20,6 +20,10 @@ from benchmarks.load.calls import Calls
 from benchmarks.load.http2 import Connection
 from benchmarks.load.outcome import Outcome
 
+BEHIND_SECONDS = 1.0
+"""Time for which as many calls as may be were open, and more were due, after which a plain client sends no more: a
+generator that was held up itself has made up for it by then."""
+LOOK_SECONDS = 0.1
 Found = tuple[Outcome, list[tuple[int, bytes]]]
 """The outcome, and every so manieth call's number and reply."""
 
@@ -58,24 +62,32 @@ def plainly(
 ) -> Found:
     """The same over a connection of `http2`, at a small part of the generator's time.
 
-    A call that has no answer `timeout` seconds after the last was due counts as DEADLINE_EXCEEDED.
+    A call counts as sent when it was begun, though it may wait for one of the connection's places. Its timeout counts
+    from the moment it was due.
     """
     calls = Calls(moments, keep_every)
     connection = Connection(address, method)
-    number, count = 0, len(moments)
-    while (now := time.perf_counter()) < calls.due[-1] + timeout:
+    number, count, oldest = 0, len(moments), 0
+    all_sent = time.perf_counter()
+    while number < count or calls.finished < calls.begun:
+        now = time.perf_counter()
         while number < count and calls.due[number] <= now and not calls.too_many:
             calls.send(number)
             connection.begin(requests[number % len(requests)])
             number += 1
-        if calls.too_many or calls.finished == count:
-            break
+        if number == count or calls.due[number] > now:
+            all_sent = now
+        elif now - all_sent > BEHIND_SECONDS:
+            count = number
+        while oldest < number and calls.due[oldest] + timeout <= now:
+            if connection.cancel(oldest):
+                calls.end(oldest, grpc.StatusCode.DEADLINE_EXCEEDED.name)
+            oldest += 1
         connection.flush()
-        connection.wait((calls.due[number] if number < count else now + timeout) - time.perf_counter())
+        soon = calls.due[number] if number < count and not calls.too_many else now + LOOK_SECONDS
+        connection.wait(soon - time.perf_counter())
         for answer in connection.answers():
             if calls.end(answer.number, answer.code):
                 calls.kept.append((answer.number, answer.reply))
     connection.close()
-    if left := calls.begun - calls.finished:
-        calls.errors["DEADLINE_EXCEEDED"] += left
     return calls.outcome(), calls.kept

@@ -4,8 +4,8 @@ grpcio's server asks its C core for one call of a method at a time, and for the 
 to a thread pool. However many are waiting already, the pool takes them all in, and whatever is refused later has cost
 about as much as an empty call; and a caller that begins calls and never sends a request takes all threads. The gate
 asks in grpcio's place. While as many calls wait for a thread as may, calls are refused by the thread that receives
-them, in one step. Beyond so many refusals a second the C core is not asked at all: calls wait there, and those above
-the channel argument `grpc.server.max_pending_requests` are ended by it.
+them, in one step. Beyond so many refusals a second the C core is not asked at all: it ends calls, all but those that may
+wait there by the channel argument `grpc.server.max_pending_requests`.
 
 The threads that answer are those that take events from the core, one more than may answer at once, so that one is
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs

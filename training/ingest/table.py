@@ -64,7 +64,7 @@ class ColumnMap(BaseModel):
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path}: not TOML: {error}") from error
         except ValidationError as error:
-            raise UserError(f"{path}: {complaints(error)}") from error
+            raise UserError(f"{path}: {complaints(error, values=False)}") from error
         column_map._check(path)
         return column_map
 

@@ -33,7 +33,7 @@ def test_an_unknown_key_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     file = tmp_path / "shoprank.toml"
     file.write_text("prot = 1\n")
     monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
-    with pytest.raises(UserError, match="prot=1"):
+    with pytest.raises(UserError, match="prot: Extra"):
         load()
     monkeypatch.delenv("SHOPRANK_SETTINGS")
     monkeypatch.setenv("SHOPRANK_PROT", "1")

@@ -111,7 +111,7 @@ def test_a_network_that_is_taught_answers_more_like_the_trees(natural: Path) -> 
     assert [model.training["taught"] for model in models] == [False, True]
 
 
-def test_the_settings_asked_for_a_teacher_and_there_was_none_is_said(trained: Trained) -> None:
+def test_it_is_said_where_a_teacher_was_asked_for_and_there_was_none(trained: Trained) -> None:
     assert replace(trained, settings=replace(QUICK, teacher=0.0)).notes == ()
     without = replace(trained, settings=replace(QUICK, teacher=0.5), training={**trained.training, "taught": False})
     assert "labels alone" in without.notes[0]

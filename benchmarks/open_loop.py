@@ -28,7 +28,7 @@ from feature_repo.paths import DataPaths, write_json
 CANDIDATES = 100
 HALF = 0.5
 SWEEP = (0.1, 0.25, 0.7, 0.8, 0.9)
-HALF_ROUNDS, HALF_SECONDS, SWEEP_ROUNDS, SWEEP_SECONDS = 8, 4.0, 2, 2.0
+HALF_ROUNDS, HALF_SECONDS, SWEEP_ROUNDS, SWEEP_SECONDS = 16, 4.0, 2, 2.0
 HOW = (
     "Poisson arrivals by a grpcio generator on the last core, the server alone on the first; latency from the moment a "
     "call was due. half: 50 % of the most requests a second that shoprank answers over LMDB, as h2load measured it in "

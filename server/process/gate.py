@@ -4,8 +4,8 @@ grpcio's server asks its C core for one call of a method at a time, and for the 
 to a thread pool. However many are waiting already, the pool takes them all in, and whatever is refused later has cost
 about as much as an empty call; and a caller that begins calls and never sends a request takes all threads. The gate
 asks in grpcio's place. While as many calls wait for a thread as may, calls are refused by the thread that receives
-them, in one step. Beyond so many refusals a second the C core is not asked at all: it ends calls, all but those that may
-wait there by the channel argument `grpc.server.max_pending_requests`.
+them, in one step. Beyond so many refusals a second the C core is not asked at all: it ends calls, all but those that
+may wait there by the channel argument `grpc.server.max_pending_requests`.
 
 The threads that answer are those that take events from the core, one more than may answer at once, so that one is
 always free to hear of the next call. Handing a call from a thread of events to one of a pool, and its reply back, costs
@@ -137,8 +137,10 @@ class Gate:
         left = self._left(coming=1)
         if not method.asked:  # the core may be ending calls
             self._room.crowd.full()
-        # A thread is counted until it is done, a moment after its caller has the answer and may ask again.
-        if left < -self._bounds.threads and not self._closing and self._refusals.left():
+        # A thread is counted until it is done, a moment after its caller has the answer and may ask again. Where a
+        # queue lasts, calls beyond the next piece would wait for another one.
+        least = 0 if self._room.crowd.lasting else -self._bounds.threads
+        if left < least and not self._closing and self._refusals.left():
             self._refusals.refuse(event)
             left += 1
         else:

@@ -20,6 +20,7 @@ import psutil
 from benchmarks import servers
 from benchmarks.cores import generator_cores, machine, server_cores
 from benchmarks.load import h2load
+from benchmarks.load.arrivals import F64
 from benchmarks.load.generator import generator
 from benchmarks.load.job import Job
 from benchmarks.load.outcome import Outcome
@@ -79,23 +80,30 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
         overload = ask(seconds, peak * factor)
         after = server.memory_info().rss
         peak_after = most()
-    alone = np.concatenate(unloaded)
-    p99, p99_quiet, p99_alone = (float(np.quantile(some, 0.99)) for some in (overload.latency, quiet.latency, alone))
+    return {"variant": variant, "closed_loop_per_second": closed} | figures(
+        np.concatenate(unloaded), quiet.latency, (peak, peak_after), overload, (before, after)
+    )
+
+
+def figures(
+    alone: F64, quiet: F64, peaks: tuple[float, float], overload: Outcome, memory: tuple[int, int]
+) -> dict[str, Any]:
+    """What was measured: milliseconds of calls that were alone and that came on a quiet schedule, the peaks a second
+    and the memory in bytes before and after, and the overload."""
+    p99, p99_quiet, p99_alone = (float(np.quantile(some, 0.99)) for some in (overload.latency, quiet, alone))
     return {
-        "variant": variant,
         "unloaded_median_ms": float(np.median(alone)),
         "unloaded_p99_ms": p99_alone,
-        "closed_loop_per_second": closed,
-        "peak_per_second": peak,
-        "peak_after_per_second": peak_after,
+        "peak_per_second": peaks[0],
+        "peak_after_per_second": peaks[1],
         "offered_per_second": overload.rate,
         "sending_seconds": len(overload.late) / overload.rate,
         "goodput_per_second": overload.achieved,
-        "goodput_of_peak": overload.achieved / ((peak + peak_after) / 2),
+        "goodput_of_peak": overload.achieved / float(np.mean(peaks)),
         "accepted_median_ms": float(np.median(overload.latency)),
         "accepted_p99_ms": p99,
         "accepted_p99_of_unloaded": p99 / p99_alone,
-        "quiet_median_ms": float(np.median(quiet.latency)),
+        "quiet_median_ms": float(np.median(quiet)),
         "quiet_p99_ms": p99_quiet,
         "answered": len(overload.latency),
         "not_answered": dict(overload.errors),
@@ -103,8 +111,8 @@ def measure(variant: str, shop: servers.Shop, folder: Path, factor: float, secon
         "sent_late_p99_ms": float(np.quantile(overload.late, 0.99)),
         "checked": overload.checked,
         "wrong": overload.wrong,
-        "memory_before_mb": before / 1e6,
-        "memory_after_mb": after / 1e6,
+        "memory_before_mb": memory[0] / 1e6,
+        "memory_after_mb": memory[1] / 1e6,
     }
 
 

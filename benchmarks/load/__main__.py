@@ -6,7 +6,6 @@ import argparse
 import os
 import resource
 import sys
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -31,9 +30,11 @@ def measure(job: Job, traffic: Traffic, channel: grpc.Channel) -> Outcome:
         )  # fmt: skip
     else:
         moments = arrivals(job.arrivals, job.rate, job.seconds, job.seed)
-        by_grpcio, plainly = partial(open_loop.by_grpcio, call), partial(open_loop.plainly, job.address, job.method)
-        way = plainly if job.client == "plain" else by_grpcio
-        outcome, kept = way(traffic.requests, moments, job.check_every, job.timeout)
+        what = (traffic.requests, moments, job.check_every, job.timeout)
+        if job.client == "plain":
+            outcome, kept = open_loop.plainly(job.address, job.method, *what)
+        else:
+            outcome, kept = open_loop.by_grpcio(call, *what)
         outcome.rate = len(moments) / job.seconds
     outcome.cpu_seconds = _cpu_seconds() - before
     count = len(traffic.requests)

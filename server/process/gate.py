@@ -137,10 +137,7 @@ class Gate:
         left = self._left(coming=1)
         if not method.asked:  # the core may be ending calls
             self._room.crowd.full()
-        # A thread is counted until it is done, a moment after its caller has the answer and may ask again. Where a
-        # queue lasts, calls beyond the next piece would wait for another one.
-        least = 0 if self._room.crowd.lasting else -self._bounds.threads
-        if left < least and not self._closing and self._refusals.left():
+        if self._room.over(left) and not self._closing and self._refusals.left():
             self._refusals.refuse(event)
             left += 1
         else:

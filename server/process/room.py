@@ -34,3 +34,11 @@ class Room:
         if left <= 0:
             self.crowd.full()
         return left
+
+    def over(self, left: int) -> bool:
+        """Whether the call that came last, and left so much room, is too much.
+
+        A thread is counted until it is done, a moment after its caller has the answer and may ask again. Where a queue
+        lasts, calls beyond the next piece of work would wait for another one.
+        """
+        return left < (0 if self.crowd.lasting else -self._bounds.threads)

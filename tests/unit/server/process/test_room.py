@@ -59,3 +59,12 @@ def test_a_call_that_comes_after_a_pause_finds_no_queue(clock: list[float]) -> N
     for now in (10.0, 10.6, 20.0):  # each longer after the last than the patience
         clock[0] = now
         assert brief.left(busy=0, waiting=0, coming=1) == 500 + 2 - 1
+
+
+def test_what_would_wait_for_another_piece_is_too_much_once_the_queue_lasts(clock: list[float]) -> None:
+    brief = room(0.1)
+    assert [brief.over(left) for left in (0, -1, -2, -3)] == [False, False, False, True]  # threads that are nearly done
+    for now in (0.0, 0.3, 0.6):
+        clock[0] = now
+        brief.left(busy=2, waiting=3)
+    assert [brief.over(left) for left in (0, -1)] == [False, True]

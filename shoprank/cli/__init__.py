@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from shoprank.cli.interrupts import interrupts
 from shoprank.errors import ShoprankError, UserError
 
 OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
@@ -23,7 +24,8 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         sys.exit(f"shoprank: the command line needs {missing.name}; install shoprank[cli]")
     try:
-        app()
+        with interrupts():
+            app()
     except ModuleNotFoundError as missing:
         print(
             f"shoprank: this command needs {missing.name}; install shoprank[server] or shoprank[training]",

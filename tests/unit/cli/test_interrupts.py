@@ -1,0 +1,101 @@
+"""An interrupt ends the work even where it was dropped on its way, and what cleans up after it is left to end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from shoprank.cli.interrupts import AGAIN_SECONDS, interrupts
+
+
+@pytest.fixture(autouse=True)
+def person_at_a_terminal() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background and it would be ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.01)  # it is raised in here
+
+
+def test_interrupt_that_was_dropped_is_raised_again() -> None:
+    def work() -> None:
+        with contextlib.suppress(KeyboardInterrupt):  # as compiled code does
+            interrupt()
+        with contextlib.suppress(KeyboardInterrupt):  # the one that is raised again
+            time.sleep(10 * AGAIN_SECONDS)
+        time.sleep(10 * AGAIN_SECONDS)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), interrupts():
+        work()
+    assert time.monotonic() - began < 5 * AGAIN_SECONDS
+
+
+def test_what_cleans_up_is_not_interrupted_again() -> None:
+    cleaned = []
+
+    def clean() -> None:
+        try:
+            raise ValueError("a fault of the cleaning itself, which is mended")
+        except ValueError:
+            time.sleep(1.5 * AGAIN_SECONDS)
+        time.sleep(1.5 * AGAIN_SECONDS)
+        cleaned.append(True)
+
+    @contextlib.contextmanager
+    def scratch() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            clean()
+
+    def work() -> None:
+        try:
+            with scratch():
+                interrupt()
+        except KeyboardInterrupt:
+            clean()
+            raise SystemExit(130) from None
+
+    with pytest.raises(SystemExit), interrupts():
+        work()
+    assert cleaned == [True, True]
+
+
+def test_nothing_is_left_behind() -> None:
+    alarm = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(KeyboardInterrupt), interrupts():
+        interrupt()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is alarm
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_job_in_the_background_goes_on_ignoring_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupts():
+        interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_thread_beside_the_main_one_changes_no_handler() -> None:
+    during = []
+
+    def work() -> None:
+        with interrupts():
+            during.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert during == [signal.default_int_handler]

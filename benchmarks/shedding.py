@@ -5,6 +5,7 @@ Run by `benchmarks.overload` as a process: variant, data, model repository.
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -80,6 +81,7 @@ def main() -> None:
     logging.getLogger("feast").setLevel(logging.ERROR)
     settings = Settings(data=Path(data), model_repository=Path(models), port=0, clock="snapshot", **VARIANTS[variant]())
     running = app.start(settings)
+    gc.freeze()  # as in `serve`
     print(f"shedding: {running.address}", flush=True)
     told_to_stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: told_to_stop.set())

@@ -15,7 +15,7 @@ def options(limits: Limits, shared_port: bool) -> list[Option]:
     return [
         ("grpc.so_reuseport", int(shared_port)),
         *_sizes(limits),
-        *(_waiting(limits) if limits.gate else ()),
+        *(waiting(limits.pending) if limits.gate else ()),
         *_connections(limits),
         *_pings(limits),
     ]
@@ -31,11 +31,16 @@ def _sizes(limits: Limits) -> list[Option]:
     ]
 
 
-def _waiting(limits: Limits) -> list[Option]:
-    """Calls of a method that wait in the C core: it ends those above the bound at once, with CANCELLED."""
+def waiting(pending: int) -> list[Option]:
+    """So many calls of a method wait in the C core: it ends those above the bound at once, with CANCELLED.
+
+    With a bound of 0 it keeps one all the same. That has 0 seconds to wait: it is ended too, when the next call comes
+    or is asked for, and not answered before those that came later.
+    """
     return [
-        ("grpc.server.max_pending_requests", limits.pending),
-        ("grpc.server.max_pending_requests_hard_limit", limits.pending),
+        ("grpc.server.max_pending_requests", pending),
+        ("grpc.server.max_pending_requests_hard_limit", pending),
+        *(() if pending else (("grpc.server_max_unrequested_time_in_server", 0),)),
     ]
 
 

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from server.process.bounds import Bounds
+from server.process.channel import waiting
 from server.process.gate import Gate
 from shoprank.errors import ShoprankError
 
@@ -33,11 +34,7 @@ class Gated:
         self._now = 0
         self.server = grpc.server(
             ThreadPoolExecutor(2),
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.server.max_pending_requests", pending),
-                ("grpc.server.max_pending_requests_hard_limit", pending),
-            ],
+            options=[("grpc.so_reuseport", 0), *waiting(pending)],
         )
         handlers = {
             "Slow": grpc.unary_unary_rpc_method_handler(self._slow),
@@ -126,6 +123,22 @@ def test_a_queue_that_lasts_is_cut_short(gated: Gated) -> None:
     assert gated.codes(first) == [grpc.StatusCode.OK] * 4
     again = [gated.slow.future(b"x", timeout=20) for _ in range(3)]
     assert grpc.StatusCode.OK in gated.codes(again)
+
+
+def test_a_call_that_came_while_there_was_no_room_does_not_go_before_those_that_come_later() -> None:
+    gated = Gated(
+        Bounds(threads=1, burst=0, queue=0, patience=0.1, refusals=0, retry_after=1, request_seconds=5), pending=0
+    )
+    first = gated.slow.future(b"x", timeout=20)
+    begun(gated, 1)
+    stale = [gated.slow.future(b"x", timeout=20) for _ in range(3)]
+    time.sleep(0.2)
+    gated.release.set()
+    assert gated.codes([first]) == [grpc.StatusCode.OK]
+    assert gated.codes(stale) == [grpc.StatusCode.CANCELLED] * 3
+    assert gated.codes([gated.slow.future(b"x", timeout=20)]) == [grpc.StatusCode.OK]
+    assert gated.begun == 2
+    gated.close()
 
 
 def test_without_refusals_the_core_ends_what_exceeds_the_bound() -> None:

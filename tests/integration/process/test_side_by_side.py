@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.load.http2 import Connection
 from server.process.bounds import Bounds
+from server.process.channel import waiting
 from server.process.gate import Gate
 from server.process.together import apart, together
 
@@ -37,8 +38,7 @@ class Doubling:
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_concurrent_streams", 100),
-                ("grpc.server.max_pending_requests", 0),
-                ("grpc.server.max_pending_requests_hard_limit", 0),
+                *waiting(0),
             ],
         )
         handlers = {

@@ -61,8 +61,8 @@ class Gate:
     request and one reply. refused: called for each call that is refused. queued: told how many seconds a call waited
     for a thread. brief: those of the methods that take so little time that calls are answered side by side; one that
     takes longer has to say so (`together.apart`). streams: methods whose requests and replies are streams, and whose
-    handlers are as `stream.Stream` has it; those of other such methods are answered by grpcio. awake_seconds: see
-    `Wakefulness`. Raises ShoprankError where this version of grpcio is made differently.
+    handlers are as `stream.Stream` has it; those of other methods whose requests are a stream are answered in grpcio's
+    own way. awake_seconds: see `Wakefulness`. Raises ShoprankError where this version of grpcio is made differently.
     """
 
     def __init__(
@@ -83,9 +83,8 @@ class Gate:
         self._bounds = bounds
         self._refusals = Refusals(self._state.rpc_states, bounds, refused)
         self._methods: dict[str, Gated] = {
-            path: Gated(self, path, handler, bounded=path in methods, brief=path in brief or path in streams)
+            path: Gated(self, path, handler, path in methods, path in brief or path in streams, path in streams)
             for path, handler in self._state.registered_method_handlers.items()
-            if path in streams or not handler.request_streaming
         }
         self._bounded = [method for method in self._methods.values() if method.bounded]
         self._busy = 0  # threads that answer
@@ -106,10 +105,7 @@ class Gate:
 
     def request(self, path: str) -> None:
         """grpcio starts to ask for calls of the method. The server's lock is held."""
-        method = self._methods.get(path)
-        if method is None:  # grpcio's own way
-            self._core.request_registered_call(self._events.queue, self._events.queue, path, path)
-            return
+        method = self._methods[path]
         for _ in range(min(max(1, self._left()), AT_HAND) if method.bounded else AT_HAND):
             self._ask(method)
 
@@ -124,10 +120,14 @@ class Gate:
             if method.bounded:
                 self._take_in(method, event)
                 return NOTHING
-            if method.handler.request_streaming:
+            if not method.handler.request_streaming:
+                self._passing.take(method.handler, event)
+            elif len(self._streams) + self._passing.streams >= self._bounds.streams:
+                self._refusals.refuse(event)
+            elif method.streams:
                 self._open(method, event)
             else:
-                self._passing.take(method.handler, event)
+                self._passing.take_stream(method.path, method.handler, event)
             if not self._closing:
                 self._ask(method)
         return NOTHING
@@ -158,10 +158,7 @@ class Gate:
             overdue.cancel()
 
     def _open(self, method: Gated, event: Any) -> None:
-        """Begin a stream, where one more may be open."""
-        if len(self._streams) >= self._bounds.streams:
-            self._refusals.refuse(event)
-            return
+        """Begin a stream."""
         stream = Stream(event, method.handler, method.ready, self._bounds.read_ahead)
         stream.add_callback(partial(self._streams.discard, stream))
         self._state.rpc_states.add(stream)

@@ -14,20 +14,22 @@ class Gated:
     """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own.
 
     bounded: whether its calls are turned away where too many wait. brief: whether they are answered side by side.
+    streams: whether its handler is as `stream.Stream` has it.
     asked: how many the C core was asked for and has not handed over. handler: grpcio's.
     """
 
-    def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool, brief: bool) -> None:
+    def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool, brief: bool, streams: bool) -> None:
         self._gate = gate
         self.path = path
         self.bounded = bounded
         self.brief = brief
+        self.streams = streams
         self.asked = 0
         self.handler = handler
         if bounded and handler.response_streaming:
             raise ValueError(f"{path}: a method whose replies are a stream cannot be bounded")
-        if handler.request_streaming and not handler.response_streaming:
-            raise ValueError(f"{path}: a method whose requests alone are a stream is answered by grpcio")
+        if streams and not (handler.request_streaming and handler.response_streaming):
+            raise ValueError(f"{path}: not both its requests and its replies are a stream")
 
     def __call__(self, event: Any) -> Forget:
         return self._gate.arrived(self, event)

@@ -17,7 +17,9 @@ CODES: dict[grpc.StatusCode, Any] = getattr(_common, "STATUS_CODE_TO_CYGRPC_STAT
 IN_POOL = ["rpc_event", "state", "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
 PARAMETERS = {
     "_RPCState": [],
+    "_RegisteredMethod": ["name", "registered_handler"],
     "_abort": ["state", "call", "code", "details"],
+    "_handle_call": ["rpc_event", "method_with_handler", "interceptor_pipeline", "thread_pool", "concurrency_exceeded"],
     "_possibly_finish_call": ["state", "token"],
     "_process_event_and_continue": ["state", "event"],
     "_receive_close_on_server": ["state"],
@@ -28,7 +30,10 @@ PARAMETERS = {
     "_unary_response_in_pool": IN_POOL,
 }
 CONSTANTS = ("_CANCELLED", "_RECEIVE_CLOSE_ON_SERVER_TOKEN", "_RECEIVE_MESSAGE_TOKEN", "_ServerStage")
-ATTRIBUTES = ("server", "due", "lock", "completion_queue", "rpc_states", "registered_method_handlers", "stage")
+ATTRIBUTES = (
+    "server", "due", "lock", "completion_queue", "rpc_states", "registered_method_handlers", "stage", "thread_pool",
+    "interceptor_pipeline",
+)  # fmt: skip
 
 
 def checked_state(server: Any) -> Any:

@@ -16,10 +16,14 @@ THREADS = 2
 
 
 class Passing:
-    """Calls with one request. state: the server's, whose lock is held when one is taken."""
+    """Calls that are taken as they come. state: the server's, whose lock is held when one is taken.
+
+    streams: how many calls whose requests are a stream are open.
+    """
 
     def __init__(self, state: Any) -> None:
         self._state = state
+        self.streams = 0
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="other")
 
     def take(self, handler: Any, event: Any) -> None:
@@ -35,6 +39,21 @@ class Passing:
                 (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._received(handler, event, call, got)
             )
             call.due.add(private._RECEIVE_MESSAGE_TOKEN)
+
+    def take_stream(self, path: str, handler: Any, event: Any) -> None:
+        """Have the handler answer a call whose requests are a stream, on a thread of the server's own pool."""
+        state = self._state
+        method = private._RegisteredMethod(path, handler)
+        call, done = private._handle_call(event, method, state.interceptor_pipeline, state.thread_pool, False)
+        if call is not None:
+            state.rpc_states.add(call)
+        if done is not None:
+            self.streams += 1
+            done.add_done_callback(self._ended)
+
+    def _ended(self, done: Any) -> None:
+        with self._state.lock:
+            self.streams -= 1
 
     def _received(self, handler: Any, event: Any, call: Any, got: Any) -> Any:
         request = got.batch_operations[0].message()

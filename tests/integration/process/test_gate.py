@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from benchmarks.load.http2 import Answer, Connection
 from server.process.bounds import Bounds
 from server.process.channel import waiting
 from server.process.gate import Gate
@@ -32,20 +33,23 @@ class Gated:
         self.release = threading.Event()
         self._lock = threading.Lock()
         self._now = 0
+        self.pool = ThreadPoolExecutor(2)
         self.server = grpc.server(
-            ThreadPoolExecutor(2),
+            self.pool,
             options=[("grpc.so_reuseport", 0), *waiting(pending)],
         )
         handlers = {
             "Slow": grpc.unary_unary_rpc_method_handler(self._slow),
             "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
+            "Chat": grpc.stream_stream_rpc_method_handler(lambda requests, context: requests),
             "Other": grpc.unary_unary_rpc_method_handler(lambda request, context: b"at once"),
         }
         self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
         port = self.server.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
         self.gate = Gate(self.server, ["/t.T/Slow"], bounds, self._refused)
         self.server.start()
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
+        self.channel = grpc.insecure_channel(self.address, [("grpc.enable_retries", 0)])
         self.slow: Any = self.channel.unary_unary("/t.T/Slow", None, None)
         self.stream: Any = self.channel.unary_stream("/t.T/Stream", None, None)
         self.other: Any = self.channel.unary_unary("/t.T/Other", None, None)
@@ -278,6 +282,27 @@ def test_calls_that_never_send_a_request_keep_no_place_and_end(refusals: int) ->
 def test_a_call_that_ends_without_a_request_is_told_so(gated: Gated) -> None:
     empty = gated.channel.stream_unary("/t.T/Slow", None, None).future(iter(()), timeout=5)
     assert gated.codes([empty]) == [grpc.StatusCode.UNIMPLEMENTED]
+
+
+@pytest.mark.parametrize(("calls", "answered"), [(20, 20), (60, 32)])
+def test_streams_that_begin_in_the_same_moment_are_answered_up_to_their_bound(calls: int, answered: int) -> None:
+    gated = Gated(BOUNDS, pending=0)
+    blocked = [gated.pool.submit(time.sleep, 0.5) for _ in range(2)]  # none ends before all began
+    connection = Connection(gated.address, "/t.T/Chat")
+    for _ in range(calls):
+        connection.begin(b"x")
+    ended: list[Answer] = []
+    end = time.monotonic() + 10
+    while len(ended) < calls and time.monotonic() < end:
+        connection.flush()
+        connection.wait(0.1)
+        ended += connection.answers()
+    codes = [answer.code for answer in ended]
+    assert codes.count("OK") == answered
+    assert codes.count("RESOURCE_EXHAUSTED") == calls - answered
+    assert all(future.done() for future in blocked)
+    connection.close()
+    gated.close()
 
 
 def test_an_idle_server_stops_at_once() -> None:

@@ -300,9 +300,9 @@ def test_streams_leave_neither_objects_nor_threads(repeating: Repeating, caller:
     assert [one for one in gc.get_objects() if isinstance(one, Stream)] == []
 
 
-def test_a_method_whose_requests_alone_are_a_stream_is_none_of_the_gate() -> None:
+def test_a_method_whose_requests_alone_are_a_stream_cannot_be_answered_as_a_stream() -> None:
     server = grpc.server(ThreadPoolExecutor(1))
     handlers = {"Take": grpc.stream_unary_rpc_method_handler(lambda requests, context: b"")}
     server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match=r"/t\.T/Take: a method whose requests alone are a stream"):
+    with pytest.raises(ValueError, match=r"/t\.T/Take: not both its requests and its replies are a stream"):
         Gate(server, [], BOUNDS, streams=["/t.T/Take"])

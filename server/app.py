@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,7 +34,7 @@ from server.process.channel import options
 from server.process.cores import available
 from server.process.gate import Gate
 from server.process.listener import stop_listening
-from server.process.port import authority
+from server.process.port import authority, reserve
 from server.process.readiness import Readiness
 from server.ranker import Ranker
 from server.security.exposure import refuse_exposed
@@ -130,7 +131,9 @@ def start(
     names = None if settings.security.log_user_ids else pseudonyms(settings.security, pseudonym_key)
     instruments = Instruments.start(settings, place, names.of if names else str)
     try:
-        return _start(settings, shared_port, instruments, names, processes)
+        with nullcontext() if shared_port else reserve(settings.host, settings.port) as held:
+            port = settings.port if held is None else held.getsockname()[1]
+            return _start(settings, shared_port, port, instruments, names, processes)
     except BaseException:
         instruments.stop()
         raise
@@ -139,6 +142,7 @@ def start(
 def _start(
     settings: Settings,
     shared_port: bool,
+    port: int,
     instruments: Instruments,
     names: Pseudonyms | None,
     processes: Processes | None,
@@ -146,7 +150,6 @@ def _start(
     credentials = server_credentials(settings.security)
     recorder = instruments.recorder
     server = _server(settings, shared_port, recorder)
-    port = settings.port if shared_port else listen(server, settings.host, settings.port, credentials)
     paths = DataPaths(settings.data, settings.redis)
     features = OnlineFeatures(applied_store(paths))
     catalogue = Catalogue.read(paths.items)
@@ -163,8 +166,9 @@ def _start(
         bounds = Bounds.of(settings.limits, settings.threads, settings.read_ahead)
         refused, awake = partial(recorder.shed, "queue"), settings.process.awake_seconds
         Gate(server, BOUNDED, bounds, refused, recorder.queued, BRIEF, STREAMS, awake)
-    if shared_port:  # only now: the kernel hands connections to every process that listens
-        listen(server, settings.host, port, credentials)
+    # Only now: the kernel hands connections to every process that listens, and gRPC's core ends the calls that come
+    # before it is asked for them.
+    listen(server, settings.host, port, credentials)
     server.start()
     checks = {"store": features.items_version, "model": lambda: models.served.of("")}
     readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds, recorder.ready)
@@ -205,8 +209,7 @@ def _server(settings: Settings, shared_port: bool, recorder: Recorder) -> grpc.S
     limits = settings.limits
     # Behind a gate these threads answer reflection alone, each call a thread for as long as it lasts.
     threads = Threads(limits.streaming if limits.gate else settings.threads, recorder)
-    most = limits.streaming if limits.gate else None
-    return grpc.server(threads, options=options(limits, shared_port), maximum_concurrent_rpcs=most)
+    return grpc.server(threads, options=options(limits, shared_port))
 
 
 def _register(

@@ -83,7 +83,7 @@ class Gate:
         self._bounds = bounds
         self._refusals = Refusals(self._state.rpc_states, bounds, refused)
         self._methods: dict[str, Gated] = {
-            path: Gated(self, path, handler, path in methods, path in brief or path in streams, path in streams)
+            path: Gated(self, path, handler, bounded=path in methods, brief=path in brief, streams=path in streams)
             for path, handler in self._state.registered_method_handlers.items()
         }
         self._bounded = [method for method in self._methods.values() if method.bounded]
@@ -99,15 +99,21 @@ class Gate:
         self._events = Events(self._state, Gated, self._answer_some, self._watch_late, self._idle, awake_seconds)
 
     def start(self) -> None:
-        """The server starts: from now on there are events."""
+        """The server starts: from now on there are events.
+
+        The core ends what comes before it is asked, so one call of each method is asked for first.
+        """
         self._core.start()
+        for method in self._methods.values():
+            self._ask(method)
+        self._ask_for_more()
+        for method in self._methods.values():
+            while not method.bounded and method.asked < AT_HAND:
+                self._ask(method)
         self._events.start(self._bounds.threads + 1)
 
     def request(self, path: str) -> None:
-        """grpcio starts to ask for calls of the method. The server's lock is held."""
-        method = self._methods[path]
-        for _ in range(min(max(1, self._left()), AT_HAND) if method.bounded else AT_HAND):
-            self._ask(method)
+        """grpcio starts to ask for calls of the method, which were asked for at the start."""
 
     def arrived(self, method: Gated, event: Any) -> Forget:
         """The C core hands over a call, or nothing more when it shuts down."""

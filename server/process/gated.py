@@ -22,7 +22,7 @@ class Gated:
         self._gate = gate
         self.path = path
         self.bounded = bounded
-        self.brief = brief
+        self.brief = brief or streams
         self.streams = streams
         self.asked = 0
         self.handler = handler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from shoprank.cli.interrupts import interrupts
+from shoprank.cli.interrupts import interruptible
 from shoprank.errors import ShoprankError, UserError
 
 OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
@@ -16,7 +16,7 @@ QUIET = {"GRPC_VERBOSITY": "NONE"}
 
 
 def main() -> None:
-    """Run the command line. Exit code 2 for a user's mistake, 1 for a failure."""
+    """Run the command line. Exit code 2 for a user's mistake, 1 for a failure, 130 after Ctrl-C."""
     for name, value in (OWN_POLLING | QUIET).items():
         os.environ.setdefault(name, value)
     try:
@@ -24,8 +24,10 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         sys.exit(f"shoprank: the command line needs {missing.name}; install shoprank[cli]")
     try:
-        with interrupts():
+        with interruptible():
             app()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except ModuleNotFoundError as missing:
         print(
             f"shoprank: this command needs {missing.name}; install shoprank[server] or shoprank[training]",

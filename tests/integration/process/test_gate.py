@@ -136,7 +136,9 @@ def test_a_call_that_came_while_there_was_no_room_does_not_go_before_those_that_
     first = gated.slow.future(b"x", timeout=20)
     begun(gated, 1)
     stale = [gated.slow.future(b"x", timeout=20) for _ in range(3)]
-    time.sleep(0.2)
+    end = time.monotonic() + 10
+    while sum(call.done() for call in stale) < 2 and time.monotonic() < end:  # one waits in the core
+        time.sleep(0.01)
     gated.release.set()
     assert gated.codes([first]) == [grpc.StatusCode.OK]
     assert gated.codes(stale) == [grpc.StatusCode.CANCELLED] * 3
@@ -287,7 +289,8 @@ def test_a_call_that_ends_without_a_request_is_told_so(gated: Gated) -> None:
 @pytest.mark.parametrize(("calls", "answered"), [(20, 20), (60, 32)])
 def test_streams_that_begin_in_the_same_moment_are_answered_up_to_their_bound(calls: int, answered: int) -> None:
     gated = Gated(BOUNDS, pending=0)
-    blocked = [gated.pool.submit(time.sleep, 0.5) for _ in range(2)]  # none ends before all began
+    for _ in range(2):
+        gated.pool.submit(gated.release.wait, 10)  # none ends before all began
     connection = Connection(gated.address, "/t.T/Chat")
     for _ in range(calls):
         connection.begin(b"x")
@@ -297,10 +300,11 @@ def test_streams_that_begin_in_the_same_moment_are_answered_up_to_their_bound(ca
         connection.flush()
         connection.wait(0.1)
         ended += connection.answers()
+        if len(ended) == calls - answered:
+            gated.release.set()
     codes = [answer.code for answer in ended]
     assert codes.count("OK") == answered
     assert codes.count("RESOURCE_EXHAUSTED") == calls - answered
-    assert all(future.done() for future in blocked)
     connection.close()
     gated.close()
 

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Iterator
 
+import duckdb
 import pytest
 
-from shoprank.cli.interrupts import AGAIN_SECONDS, interrupts
+from shoprank.cli.interrupts import AGAIN_SECONDS, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_interrupt_that_was_dropped_is_raised_again() -> None:
         time.sleep(10 * AGAIN_SECONDS)
 
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), interrupts():
+    with pytest.raises(KeyboardInterrupt), interruptible():
         work()
     assert time.monotonic() - began < 5 * AGAIN_SECONDS
 
@@ -67,14 +68,60 @@ def test_what_cleans_up_is_not_interrupted_again() -> None:
             clean()
             raise SystemExit(130) from None
 
-    with pytest.raises(SystemExit), interrupts():
+    with pytest.raises(SystemExit), interruptible():
         work()
     assert cleaned == [True, True]
 
 
+def test_interrupted_query_of_duckdb_is_an_interrupt() -> None:
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    connection = duckdb.connect(config={"threads": 1})  # with more it may not look for signals before its end
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        connection.execute("SELECT sum(a.range * b.range) FROM range(10_000_000) a, range(1_000_000) b")
+
+
+def test_what_cleans_up_within_an_iterator_is_not_interrupted_again() -> None:
+    cleaned = []
+
+    def rows() -> Iterator[int]:
+        try:
+            yield 1
+        finally:  # where a GeneratorExit is handled, and no interrupt
+            time.sleep(3 * AGAIN_SECONDS)
+            cleaned.append(True)
+
+    def work() -> None:
+        for _ in rows():
+            interrupt()
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        work()
+    assert cleaned == [True]
+
+
+def test_dropped_interrupt_goes_the_way_that_the_command_has_to_end_by_then() -> None:
+    told = []
+
+    def work() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupt()
+        signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+        time.sleep(3 * AGAIN_SECONDS)
+
+    with interruptible():
+        work()
+    assert told == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+
+
+def test_error_without_an_interrupt_is_that_error() -> None:
+    with pytest.raises(RuntimeError), interruptible():
+        raise RuntimeError("a failure")
+
+
 def test_nothing_is_left_behind() -> None:
     alarm = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(KeyboardInterrupt), interrupts():
+    with pytest.raises(KeyboardInterrupt), interruptible():
         interrupt()
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert signal.getsignal(signal.SIGALRM) is alarm
@@ -83,7 +130,7 @@ def test_nothing_is_left_behind() -> None:
 
 def test_job_in_the_background_goes_on_ignoring_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with interrupts():
+    with interruptible():
         interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -92,7 +139,7 @@ def test_thread_beside_the_main_one_changes_no_handler() -> None:
     during = []
 
     def work() -> None:
-        with interrupts():
+        with interruptible():
             during.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

@@ -24,8 +24,7 @@ class Core:
         self._gate.start()
 
     def request_registered_call(self, call_queue: Any, server_queue: Any, method: str, tag: str) -> None:
-        """grpcio starts to ask for calls of a method."""
-        self._gate.request(method)
+        """grpcio starts to ask for calls of a method; the gate has, at the start."""
 
     def request_call(self, call_queue: Events, server_queue: Events, tag: str) -> None:
         """grpcio asks for a call of no method that is registered."""

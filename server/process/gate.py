@@ -107,13 +107,8 @@ class Gate:
         for method in self._methods.values():
             self._ask(method)
         self._ask_for_more()
-        for method in self._methods.values():
-            while not method.bounded and method.asked < AT_HAND:
-                self._ask(method)
+        self._ask_up_to(AT_HAND, [method for method in self._methods.values() if not method.bounded])
         self._events.start(self._bounds.threads + 1)
-
-    def request(self, path: str) -> None:
-        """grpcio starts to ask for calls of the method, which were asked for at the start."""
 
     def arrived(self, method: Gated, event: Any) -> Forget:
         """The C core hands over a call, or nothing more when it shuts down."""

@@ -14,8 +14,8 @@ class Gated:
     """A method of the server. Called with an event of the C core, as grpcio calls the tags of its own.
 
     bounded: whether its calls are turned away where too many wait. brief: whether they are answered side by side.
-    streams: whether its handler is as `stream.Stream` has it.
-    asked: how many the C core was asked for and has not handed over. handler: grpcio's.
+    streams: whether its handler is as `stream.Stream` has it. asked: how many the C core was asked for and has not
+    handed over. handler: grpcio's.
     """
 
     def __init__(self, gate: Gate, path: str, handler: Any, bounded: bool, brief: bool, streams: bool) -> None:

@@ -44,7 +44,10 @@ def times(ranker: Ranker, features: OnlineFeatures, model: Model, listing: Listi
         marks.append(perf_counter())
         one = Asked(user.row, ranker.items.find(query.items, version), listing.newest(version))
         marks.append(perf_counter())
-        affinities_of(one.user, one.items.shelf.facts, one.items.positions, one.time)
+        positions = one.items.positions
+        affinities_of(
+            (one.user,), one.user.numbers[None], one.items.shelf.facts, positions, (len(positions),), (one.time,)
+        )
         marks.append(perf_counter())
         model.score(one)
         marks.append(perf_counter())

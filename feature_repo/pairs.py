@@ -1,4 +1,4 @@
-"""User × item features of one user against n items, compiled: a call costs what it computes, not what NumPy's cost.
+"""User × item features of users against their items, compiled: a call costs what it computes, not what NumPy's cost.
 
 Plain IEEE arithmetic in the order written (no fast-math, no fused operations), so a pair's features are the same bits
 whatever else is in the batch, in training and in serving.
@@ -22,6 +22,16 @@ _LEVELS, _A_LEVEL, _CROSS, WIDTH = 3, 10, 30, 38
 if (len(schema.LEVELS), len(schema.PAIR_NUMBERS), len(schema.CROSS_NUMBERS)) != (_LEVELS, _A_LEVEL, WIDTH - _CROSS):
     raise AssertionError("feature_repo.pairs computes other features than the schema names")
 _ITEM_GAP = [f.name for f in schema.ITEM_NUMBERS].index("item_gap_days")
+_ORDERS, _PURCHASES, _USER_GAP = 0, 4, 10
+"""Columns of a user's numbers."""
+_USER_COLUMNS = [schema.USER_NUMBERS[j].name for j in (_ORDERS, _PURCHASES, _USER_GAP)]
+if _USER_COLUMNS != ["user_orders", "user_purchases", "user_order_gap_days"]:
+    raise AssertionError(f"feature_repo.pairs takes {_USER_COLUMNS} for what they are not")
+WORDS, _LONGS = 10, 3
+"""Words of four bytes of an entry of a history, and its values of eight bytes, which lie before those of four."""
+_SIZES = [np.dtype(schema.affinity_type(feature)).itemsize for feature in schema.AFFINITY]
+if _SIZES != [8] * _LONGS + [4] * (WORDS - 2 * _LONGS):
+    raise AssertionError("feature_repo.pairs reads another history than the schema names")
 
 LATEST = 2**63 - 1
 
@@ -131,16 +141,15 @@ def _of_both(out: Any, row: int, gap: Any, category: Any, subcategory: Any) -> N
 
 
 @numba.njit(cache=True)
-def _hashed(ends: Any, keys: Any) -> Any:
-    """Entries of a history in a table of open addressing, int32 (2^k,), -1 where there is none.
+def _hashed(ends: Any, keys: Any, room: Any) -> Any:
+    """Entries of a history in a table of open addressing, int32 (2^k,), -1 where there is none; in a part of `room`.
 
     A key, whose bits are a hash's, begins at as many slots behind its own as its level is; levels may share keys. There
     are many slots: a processor that finds the first one as it guessed, mostly empty, does not lose its way.
     """
-    size = 16
-    while size < SLOTS * len(keys):
-        size *= 2
-    slots = np.full(size, -1, np.int32)
+    size = _slots(len(keys))
+    slots = room[:size]
+    slots[:] = -1
     for level in range(_LEVELS):
         for entry in range(ends[level], ends[level + 1]):
             slot = (keys[entry] + level) & (size - 1)
@@ -148,6 +157,15 @@ def _hashed(ends: Any, keys: Any) -> Any:
                 slot = (slot + 1) & (size - 1)
             slots[slot] = entry
     return slots
+
+
+@numba.njit(cache=True)
+def _slots(entries: int) -> int:
+    """Slots of a table of so many entries, a power of 2."""
+    size = 16
+    while size < SLOTS * entries:
+        size *= 2
+    return size
 
 
 @numba.njit(cache=True)
@@ -165,15 +183,19 @@ def _entry_of(key: int, level: int, slots: Any, ends: Any, keys: Any) -> Any:
 
 
 @numba.njit(cache=True)
-def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows: Any, hits: Any, counts: Any) -> None:
-    """Which affinities items have, and of what entry of the history each is.
+def _find(
+    ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, slots: Any, first: int, rows: Any, hits: Any,
+    counts: Any,
+) -> None:  # fmt: skip
+    """Which affinities a user's items have, and of what entry of the history each is.
 
-    rows: int32 (n, levels), becomes the rows of each item. hits: int64 (levels + 1, room), becomes the entry that each
-    row is of, at each level, and which item a row of level 0 is of. counts: int64 (levels,), rows so far, which grow.
+    slots: see `_hashed`. first: place of the user's first item among all. rows: int32 (n, levels), becomes the rows of
+    each item. hits: int64 (levels + 1, room), becomes the entry that each row is of, at each level, and which item of
+    all a row of level 0 is of. counts: int64 (levels,), rows so far, which grow.
     """
     for i in range(min(AHEAD, len(positions))):
         prefetch(facts, positions[i], 0)  # type: ignore[call-arg]
-    slots, seen = _hashed(ends, keys), np.zeros(len(keys), np.int32)
+    seen = np.zeros(len(keys), np.int32)
     for i in range(len(positions)):
         if i + AHEAD < len(positions):
             prefetch(facts, positions[i + AHEAD], 0)  # type: ignore[call-arg]
@@ -190,73 +212,107 @@ def _find(ends: Any, keys: Any, purchases: Any, facts: Any, positions: Any, rows
                     seen[entry] = place
                     hits[level, place] = entry
                     if level == 0:
-                        hits[_LEVELS, place] = i
+                        hits[_LEVELS, place] = first + i
             rows[i, level] = place
 
 
+@numba.njit(cache=True)
+def _floats(words: Any, which: int) -> Any:
+    """One of a history's arrays of float32, of `words` as in `feature_repo.transforms.History`."""
+    m = len(words) // WORDS
+    return words[m * (2 * _LONGS + which) : m * (2 * _LONGS + which + 1)].view(np.float32)
+
+
+@numba.njit(cache=True)
+def _longs(words: Any, which: int) -> Any:
+    """One of a history's arrays of int64."""
+    m = len(words) // WORDS
+    return words[2 * m * which : 2 * m * (which + 1)].view(np.int64)
+
+
 _PARTS: Any = numba.types.Tuple(  # type: ignore[no-untyped-call]
-    (_array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2))
+    (_array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 2), _array(_f4, 2))
 )
 
 
 @numba.njit(  # type: ignore[untyped-decorator]
     _PARTS(
-        _i8, _f4, _f4, _f4, _vector(_i8), _vector(_f4),
-        _vector(_i8), _vector(_i8), _vector(_i8), _vector(_i8), _vector(_f4), _vector(_f4), _vector(_f4), _vector(_f4),
-        FACTS_TYPE, _table(_f4), _vector(_i8),
+        _vector(_i8), _table(_f4), _table(_i8), _table(_f4), _table(_i8), _vector(numba.types.uint32),
+        FACTS_TYPE, _table(_f4), _vector(_i8), _vector(_i8),
     ),
     cache=True, error_model="numpy", nogil=True,
 )  # fmt: skip
 def affinities(
-    time: int, user_orders: Any, user_purchases: Any, user_gap: Any, user_times: Any, decays: Any,
-    ends: Any, keys: Any, first_at: Any, last_at: Any, purchases: Any, recent: Any, steady: Any, interest: Any,
-    facts: Any, halves: Any, positions: Any,
+    times: Any, numbers: Any, user_times: Any, decays: Any, ends: Any, words: Any,
+    facts: Any, halves: Any, positions: Any, items_end: Any,
 ) -> Any:  # fmt: skip
-    """Pair and cross features of the items at `positions` (n,), what they share held once: see
-    `feature_repo.transforms.Affinities`.
+    """Pair and cross features of users' items at `positions` (n,), one user's behind the other's, what they share held
+    once: see `feature_repo.transforms.Affinities`.
 
-    A category or subcategory of the history has one row, however many items are of it; an item has one of its own.
+    A category or subcategory of a history has one row, however many items are of it; an item has one of its own. What
+    was never met has the same rows for all users.
 
-    user_orders, user_purchases, user_gap, user_times (3,): of the user's row. decays (3,): what recent, steady and
-    interest are multiplied by. ends (levels + 1,): where each level of the history begins and ends in the arrays (m,)
-    behind it. facts: a table of items, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS).
+    times (users,): of each request. numbers (users, 18), user_times (users, 3): of the users' rows. decays (users, 3):
+    what recent, steady and interest are multiplied by. ends (users, levels + 1), words: the users' histories, one
+    behind the other. facts: a table of items, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS). items_end
+    (users,): where each user's items end among the positions.
     """
-    count = len(positions)
+    count, users = len(positions), len(times)
     rows, hits = np.empty((count, _LEVELS), np.int32), np.empty((_LEVELS + 1, count + ABSENT_ROWS), np.int64)
     counts = np.ones(_LEVELS, np.int64)
     counts[0] = ABSENT_ROWS
-    _find(ends, keys, purchases, facts, positions, rows, hits, counts)
+    begins = np.empty((users + 1, _LEVELS), np.int64)
+    slots = np.empty(_slots(ends[:, _LEVELS].max()), np.int32)
+    at, first = 0, 0
+    for user in range(users):
+        begins[user] = counts
+        mine = words[at : at + WORDS * ends[user, _LEVELS]]
+        keys, end = _longs(mine, 0), items_end[user]
+        table = _hashed(ends[user], keys, slots)
+        _find(
+            ends[user], keys, _floats(mine, 0), facts, positions[first:end], table, first, rows[first:end], hits, counts
+        )
+        at, first = at + len(mine), end
+    begins[users] = counts
+
     of_items = np.empty((1, ROW, counts[0]), np.float32)
     of_categories = np.zeros((_LEVELS - 1, _A_LEVEL, max(counts[1], counts[2])), np.float32)
     for level in range(_LEVELS):
-        out, absent = (of_categories[level - 1], 1) if level else (of_items[0], ABSENT_ROWS)
-        for row in range(absent):
+        out = of_categories[level - 1] if level else of_items[0]
+        for row in range(ABSENT_ROWS if level == 0 else 1):
             _absent(out, row)
-        _affinities(
-            out, absent, hits[level, : counts[level]], time, user_orders, user_purchases, decays,
-            first_at, last_at, purchases, recent, steady, interest,
-        )  # fmt: skip
     for row in range(ABSENT_ROWS):
         _of_both(of_items[0], row, np.float32(1), np.float32(row & 1), np.float32(row >> 1))
-    for row in range(ABSENT_ROWS, counts[0]):
-        i = hits[_LEVELS, row]
-        category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
-        _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
-    of_user, ages = np.empty(3, np.float32), np.empty((2, count), np.float32)
-    _of_user(of_user, 0, time, user_gap, user_times)
-    for i in range(count):
-        ages[0, i], ages[1, i] = _ages(time, facts, positions[i])
-    return of_items, of_categories, rows, of_user, ages
+    of_users, ages = np.empty((users, 3), np.float32), np.empty((2, count), np.float32)
+    at, first = 0, 0
+    for user in range(users):
+        time, mine = times[user], words[at : at + WORDS * ends[user, _LEVELS]]
+        for level in range(_LEVELS):
+            _affinities(
+                of_categories[level - 1] if level else of_items[0], begins[user, level],
+                hits[level, : begins[user + 1, level]], time, numbers[user, _ORDERS], numbers[user, _PURCHASES],
+                decays[user], _longs(mine, 1), _longs(mine, 2), _floats(mine, 0), _floats(mine, 1), _floats(mine, 2),
+                _floats(mine, 3),
+            )  # fmt: skip
+        for row in range(begins[user, 0], begins[user + 1, 0]):
+            i = hits[_LEVELS, row]
+            category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
+            _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
+        _of_user(of_users[user], 0, time, numbers[user, _USER_GAP], user_times[user])
+        for i in range(first, items_end[user]):
+            ages[0, i], ages[1, i] = _ages(time, facts, positions[i])
+        at, first = at + len(mine), items_end[user]
+    return of_items, of_categories, rows, of_users, ages
 
 
 @numba.njit(
     numba.types.void(
-        numba.types.Array(_f4, 2, "C"), _array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 1), _array(_f4, 2)
+        numba.types.Array(_f4, 2, "C"), _array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 2), _array(_f4, 2)
     ),
     cache=True, nogil=True,
 )  # fmt: skip
-def spread(out: Any, of_items: Any, of_categories: Any, rows: Any, of_user: Any, ages: Any) -> None:
-    """Write what `affinities` gives as the pair and cross features of each item, float32 (n, WIDTH)."""
+def spread(out: Any, of_items: Any, of_categories: Any, rows: Any, of_users: Any, ages: Any) -> None:
+    """Write what `affinities` gives of one user as the pair and cross features of each item, float32 (n, WIDTH)."""
     for i in range(len(out)):
         own = rows[i, 0]
         for j in range(_A_LEVEL):
@@ -264,7 +320,7 @@ def spread(out: Any, of_items: Any, of_categories: Any, rows: Any, of_user: Any,
             for level in range(1, _LEVELS):
                 out[i, level * _A_LEVEL + j] = of_categories[level - 1, j, rows[i, level]]
         for j in range(3):
-            out[i, _CROSS + j], out[i, _CROSS + 5 + j] = of_user[j], of_items[0, _A_LEVEL + j, own]
+            out[i, _CROSS + j], out[i, _CROSS + 5 + j] = of_users[0, j], of_items[0, _A_LEVEL + j, own]
         out[i, _CROSS + 3], out[i, _CROSS + 4] = ages[0, i], ages[1, i]
 
 

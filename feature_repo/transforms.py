@@ -7,7 +7,7 @@ same bits whatever else is in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,22 +22,17 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class History:
     """What a user bought and looked at, by item, category and subcategory: an entry each, keys ascending in a level.
 
-    ends: int64 (levels + 1,): entries of level j are those from ends[j] to ends[j + 1]. keys, first_at, last_at: int64
-    (m,); purchases, recent, steady, interest: float32 (m,).
+    ends: int64 (levels + 1,): entries of level j are those from ends[j] to ends[j + 1]. words: uint32 (m · WORDS,), the
+    arrays one behind the other: keys, first_at and last_at, int64 (m,), then purchases, recent, steady and interest,
+    float32 (m,). In one array they go into compiled code at the price of one.
     """
 
     ends: I64
-    keys: I64
-    first_at: I64
-    last_at: I64
-    purchases: F32
-    recent: F32
-    steady: F32
-    interest: F32
+    words: npt.NDArray[np.uint32]
 
     @classmethod
     def of(cls, levels: Sequence[Mapping[str, npt.NDArray[Any]]]) -> History:
@@ -48,21 +43,68 @@ class History:
                     f"{level} history: arrays differ in length: { {k: len(a) for k, a in arrays.items()} }"
                 )
         ends = np.cumsum([0, *(len(arrays["keys"]) for arrays in levels)], dtype=np.int64)
-        return cls(ends, *(np.concatenate([arrays[f.name] for arrays in levels]) for f in schema.AFFINITY))
+        return cls._packed(ends, (np.concatenate([arrays[f.name] for arrays in levels]) for f in schema.AFFINITY))
+
+    @classmethod
+    def _packed(cls, ends: I64, arrays: Iterable[npt.NDArray[Any]]) -> History:
+        return cls(ends, np.concatenate([np.ascontiguousarray(array).view(np.uint32) for array in arrays]))
 
     def __getitem__(self, level: int) -> History:
         """One level alone, as a history of one level."""
         start, end = self.ends[level : level + 2].tolist()
         arrays = (getattr(self, f.name)[start:end] for f in schema.AFFINITY)
-        return History(np.array([0, end - start], np.int64), *arrays)
+        return self._packed(np.array([0, end - start], np.int64), arrays)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.words) // pairs.WORDS
+
+    def _longs(self, which: int) -> I64:
+        m = len(self)
+        return self.words[2 * m * which : 2 * m * (which + 1)].view(np.int64)
+
+    def _floats(self, which: int) -> F32:
+        m = len(self)
+        return self.words[m * (which + 6) : m * (which + 7)].view(np.float32)
+
+    @property
+    def keys(self) -> I64:
+        """Key of each thing."""
+        return self._longs(0)
+
+    @property
+    def first_at(self) -> I64:
+        """Its first purchase, seconds since 1970 UTC."""
+        return self._longs(1)
+
+    @property
+    def last_at(self) -> I64:
+        """Its last purchase."""
+        return self._longs(2)
+
+    @property
+    def purchases(self) -> F32:
+        """Its order lines so far."""
+        return self._floats(0)
+
+    @property
+    def recent(self) -> F32:
+        """Its order lines, each halved every 14 days."""
+        return self._floats(1)
+
+    @property
+    def steady(self) -> F32:
+        """Its order lines, each halved every 56 days."""
+        return self._floats(2)
+
+    @property
+    def interest(self) -> F32:
+        """Its views, clicks and carts, each halved every 14 days."""
+        return self._floats(3)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UserRow:
-    """One user's features: numbers float32 (17,), times int64 (3,), keys int64 (7,), and the history."""
+    """One user's features: numbers float32 (18,), times int64 (3,), keys int64 (7,), and the history."""
 
     numbers: F32
     times: I64
@@ -182,12 +224,12 @@ def pair_features(user: UserRow, items: ItemRows, time: int) -> F32:
 def pair_features_of(user: UserRow, facts: I64, positions: I64, time: int) -> F32:
     """As `pair_features`, of the items at `positions` (n,) of a table of facts (see `pairs`)."""
     out = np.empty((len(positions), pairs.WIDTH), np.float32)
-    pairs.spread(out, *affinities_of(user, facts, positions, time))
+    pairs.spread(out, *affinities_of((user,), user.numbers[None], facts, positions, (len(positions),), (time,)))
     return out
 
 
 class Affinities(NamedTuple):
-    """Pair and cross features of one user and n items, what items share held once.
+    """Pair and cross features of users and n items, what items share held once.
 
     Most numbers of a pair are those of an entry of the user's history, or of none: a category's are the same for all
     its items, and few items of a request were ever bought by the user. Such numbers stand in a row of a table, once;
@@ -195,25 +237,38 @@ class Affinities(NamedTuple):
 
     of_items: float32 (1, 13, rows), the PAIR_NUMBERS of an item and the CROSS_NUMBERS of the user and it.
     of_categories: float32 (2, 10, rows), the PAIR_NUMBERS of categories, and of subcategories. rows: int32 (n, 3),
-    which rows are each item's. of_user: float32 (3,), the CROSS_NUMBERS of the user and the time alone. ages: float32
-    (2, n), those of the item and the time alone.
+    which rows are each item's. of_users: float32 (users, 3), the CROSS_NUMBERS of the user and the time alone. ages:
+    float32 (2, n), those of the item and the time alone.
     """
 
     of_items: F32
     of_categories: F32
     rows: npt.NDArray[np.int32]
-    of_user: F32
+    of_users: F32
     ages: F32
 
 
-def affinities_of(user: UserRow, facts: I64, positions: I64, time: int) -> Affinities:
-    """What `pair_features_of` spreads out."""
-    h, (orders, purchases, gap) = user.history, (user.numbers[j] for j in _BY_USER)
+def affinities_of(
+    users: Sequence[UserRow], numbers: F32, facts: I64, positions: I64, ends: Sequence[int], times: Sequence[int]
+) -> Affinities:
+    """What `pair_features_of` spreads out, of several users' items one behind the other.
+
+    numbers: float32 (users, 18), those of the users. ends: where each user's items end among the `positions` (n,).
+    times: of each user's request.
+    """
+    count = len(users)
     made = pairs.affinities(
-        time, orders, purchases, gap, user.times, decays(time, user.as_of),
-        h.ends, h.keys, h.first_at, h.last_at, h.purchases, h.recent, h.steady, h.interest,
-        facts, facts.view(np.float32), positions,
-    )  # fmt: skip
+        np.array(times, np.int64),
+        numbers,
+        np.concatenate([user.times for user in users]).reshape(count, -1),
+        np.concatenate([decays(time, user.as_of) for user, time in zip(users, times, strict=True)]).reshape(count, -1),
+        np.concatenate([user.history.ends for user in users]).reshape(count, -1),
+        np.concatenate([user.history.words for user in users]),
+        facts,
+        facts.view(np.float32),
+        positions,
+        np.array(ends, np.int64),
+    )
     return Affinities(*made)
 
 
@@ -241,8 +296,3 @@ def context_features(time: int) -> F32:
 def _constant(array: F32) -> F32:
     array.flags.writeable = False  # it is handed to every caller
     return array
-
-
-_BY_USER = [
-    [f.name for f in schema.USER_NUMBERS].index(n) for n in ("user_orders", "user_purchases", "user_order_gap_days")
-]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,38 +54,36 @@ def _age(age: Any, shape: Any, column: int) -> Any:
 
 @numba.njit(
     _types.int64(
-        _types.Array(_types.float32, 2, "C"), _floats[2], _flags, _longs, _floats[1], _floats[3], _floats[3],
-        _types.Array(_types.int32, 2, "C", readonly=True), _types.int64, _types.int64,
-        _floats[2], _floats[2], _floats[2],
+        _types.Array(_types.float32, 2, "C"), _floats[2], _flags, _longs, _longs, _floats[2], _floats[3], _floats[3],
+        _types.Array(_types.int32, 2, "C", readonly=True), _floats[2], _floats[2], _floats[2],
     ),
     cache=True, error_model="numpy", nogil=True,
 )  # fmt: skip
 def _add(
-    out: Any, values: Any, there: Any, positions: Any, of_user: Any, of_items: Any, of_categories: Any,
-    rows: Any, at: int, categories_at: int, ages: Any, shape: Any, kernel: Any,
+    out: Any, values: Any, there: Any, positions: Any, ends: Any, of_users: Any, of_items: Any, of_categories: Any,
+    rows: Any, ages: Any, shape: Any, kernel: Any,
 ) -> Any:  # fmt: skip
     """Write the first layer; returns the first item that has no share yet, or ALL. Arguments: see `ItemShares.add`."""
-    width = values.shape[1]
+    width, begin = values.shape[1], 0
     for i in range(min(AHEAD, len(positions))):
         for j in range(0, width, _FLOATS):
             prefetch(values, positions[i], j)  # type: ignore[call-arg]
-    for i in range(len(positions)):
-        if i + AHEAD < len(positions):
-            for j in range(0, width, _FLOATS):
-                prefetch(values, positions[i + AHEAD], j)  # type: ignore[call-arg]
-        if not there[positions[i]]:
-            return i
-        item, sums = values[positions[i]], out[i]
-        first, second, third = (
-            of_items[0, at + rows[i, 0]],
-            of_categories[0, categories_at + rows[i, 1]],
-            of_categories[1, categories_at + rows[i, 2]],
-        )
-        (a, of_a), (b, of_b) = _age(ages[0, i], shape, 0), _age(ages[1, i], shape, 1)
-        old, late = kernel[of_a], kernel[of_b]
-        for j in range(width):
-            x = item[j] + of_user[j] + first[j] + second[j] + third[j] + a * old[j] + b * late[j]
-            sums[j] = max(x, np.float32(0))
+    for user in range(len(ends)):
+        of_user = of_users[user]
+        for i in range(begin, ends[user]):
+            if i + AHEAD < len(positions):
+                for j in range(0, width, _FLOATS):
+                    prefetch(values, positions[i + AHEAD], j)  # type: ignore[call-arg]
+            if not there[positions[i]]:
+                return i
+            item, sums = values[positions[i]], out[i]
+            first, second, third = of_items[0, rows[i, 0]], of_categories[0, rows[i, 1]], of_categories[1, rows[i, 2]]
+            (a, of_a), (b, of_b) = _age(ages[0, i], shape, 0), _age(ages[1, i], shape, 1)
+            old, late = kernel[of_a], kernel[of_b]
+            for j in range(width):
+                x = item[j] + of_user[j] + first[j] + second[j] + third[j] + a * old[j] + b * late[j]
+                sums[j] = max(x, np.float32(0))
+        begin = ends[user]
     return ALL
 
 
@@ -135,27 +133,33 @@ class ItemShares:
 
     def prepare(self, items: Found) -> Kept:
         """Compute the shares of those items that have none yet."""
-        kept, positions = self._on(items.shelf), items.positions
+        return self._prepared(items.shelf, items.positions)
+
+    def _prepared(self, shelf: Shelf, positions: I64) -> Kept:
+        kept = self._on(shelf)
         if not kept.there[positions].all():
-            new, rows = positions[~kept.there[positions]], items.shelf.rows
+            new, rows = positions[~kept.there[positions]], shelf.rows
             kept.values[new] = self._of_rows(rows.numbers[new], rows.keys[new, 1:])
             kept.there[new] = True
         return kept
 
     def add(
-        self, items: Found, of_user: F32, of_levels: tuple[F32, F32], mine: Affinities, at: tuple[int, int], out: F32
-    ) -> None:
-        """Write the first layer's answers into `out`, float32 (n, hidden): relu of the sums of all shares.
+        self, shelf: Shelf, positions: I64, ends: Sequence[int], of_users: F32, of_levels: tuple[F32, F32],
+        found: Affinities, out: F32,
+    ) -> None:  # fmt: skip
+        """Write the first layer's answers for the items at `positions` (n,) of a shelf, one user's behind the other's,
+        into `out`, float32 (n, hidden): relu of the sums of all shares.
 
-        of_user: float32 (hidden,). of_levels: those of the affinities of items and of categories, float32 (levels,
-        rows, hidden), of which the rows of `mine` are each item's, counted from `at`.
+        ends: where each user's items end. of_users: float32 (users, hidden). of_levels: those of the affinities of
+        items and of categories, float32 (levels, rows, hidden), of which the rows of `found` are each item's.
         """
-        kept = self._on(items.shelf)
+        kept = self._on(shelf)
         others = (
-            items.positions, of_user, *of_levels, mine.rows, *at, mine.ages, self._ages.shape, self._ages.kernel
+            positions, np.array(ends, np.int64), of_users, *of_levels, found.rows, found.ages, self._ages.shape,
+            self._ages.kernel,
         )  # fmt: skip
         if _add(out, kept.values, kept.there, *others) != ALL:
-            kept = self.prepare(items)
+            kept = self._prepared(shelf, positions)
             _add(out, kept.values, kept.there, *others)
 
     def _on(self, shelf: Shelf) -> Kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ OF_USERS = ["user_share", *(f"{name}_shares" for name, _ in TABLES)]
 _ITEM_COLUMNS = ((len(OF_ITEM.numeric), np.float32), (len(OF_ITEM.categorical), np.int64))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """One user's items to be scored, and the time of it, seconds since 1970 UTC."""
 
@@ -48,7 +49,12 @@ class Towers:
 
     def score_all(self, asked: Sequence[Asked]) -> tuple[F32, F32]:
         """As `score`, of several users' items one behind the other, in one run of the graphs."""
-        count = sum(len(one.items) for one in asked)
+        shelf, count = asked[0].items.shelf, 0
+        for one in asked:
+            if one.items.shelf is not shelf:  # items are being written
+                runs = [self.score(one) for one in asked]
+                return np.concatenate([p for p, _ in runs]), np.concatenate([z for _, z in runs])
+            count += len(one.items.positions)
         try:
             buffer = self._buffers.pop()
         except IndexError:
@@ -60,14 +66,15 @@ class Towers:
         return probability, logit
 
     def first_layer(self, asked: Sequence[Asked], out: F32) -> F32:
-        """The first layer's answers for all candidates, in `out`, float32 (n, hidden)."""
-        found = [affinities_of(one.user, one.items.shelf.facts, one.items.positions, one.time) for one in asked]
-        of_users, of_levels = self._of_users(asked, found)
-        at, begins = 0, (0, 0)
-        for one, mine, of_user in zip(asked, found, of_users, strict=True):
-            end = at + len(one.items)
-            self.shares.add(one.items, of_user, of_levels, mine, begins, out[at:end])
-            at, begins = end, (begins[0] + mine.of_items.shape[2], begins[1] + mine.of_categories.shape[2])
+        """The first layer's answers for all candidates, whose rows are on one shelf, in `out`, float32 (n, hidden)."""
+        shelf, users = asked[0].items.shelf, [one.user for one in asked]
+        times, positions = [one.time for one in asked], [one.items.positions for one in asked]
+        ends = list(accumulate(map(len, positions)))
+        together = positions[0] if len(asked) == 1 else np.concatenate(positions)
+        numbers = np.concatenate([user.numbers for user in users]).reshape(len(users), -1)
+        found = affinities_of(users, numbers, shelf.facts, together, ends, times)
+        of_users, of_items, of_categories = self._of_users(users, numbers, times, found)
+        self.shares.add(shelf, together, ends, of_users, (of_items, of_categories), found, out)
         return out
 
     def whole(self, inputs: ModelInput) -> tuple[F32, F32]:
@@ -87,21 +94,20 @@ class Towers:
         probability, logit = self.top.run(OUTPUTS, {"hidden": hidden})
         return probability, logit
 
-    def _of_users(self, asked: Sequence[Asked], found: Sequence[Affinities]) -> tuple[F32, tuple[F32, F32]]:
+    def _of_users(
+        self, users: Sequence[UserRow], numbers: F32, times: Sequence[int], found: Affinities
+    ) -> tuple[F32, F32, F32]:
         """Shares of users, float32 (users, hidden), and of their items' and categories' affinities, (levels, rows,
         hidden)."""
-        numbers = [
-            part for one, mine in zip(asked, found, strict=True)
-            for part in (one.user.numbers, context_features(one.time), mine.of_user)
-        ]  # fmt: skip
+        contexts = np.concatenate([context_features(time) for time in times]).reshape(len(times), -1)
         feeds = {
-            "user_numeric": np.concatenate(numbers).reshape(len(asked), -1),
-            "user_categorical": np.concatenate([one.user.keys for one in asked]).reshape(len(asked), -1),
-            "of_items": _side_by_side([mine.of_items for mine in found]),
-            "of_categories": _side_by_side([mine.of_categories for mine in found]),
+            "user_numeric": np.concatenate((numbers, contexts, found.of_users), axis=1),
+            "user_categorical": np.concatenate([user.keys for user in users]).reshape(len(users), -1),
+            "of_items": found.of_items,
+            "of_categories": found.of_categories,
         }
         of_users, of_items, of_categories = self._user.run(OF_USERS, feeds)
-        return of_users, (of_items, of_categories)
+        return of_users, of_items, of_categories
 
     def _of_ages(self) -> Ages:
         numbers, keys = (np.zeros((1, size), kind) for size, kind in _ITEM_COLUMNS)
@@ -116,8 +122,3 @@ class Towers:
         share: F32
         (share,) = self._item.run(["share"], {"item_numeric": numbers, "item_categorical": keys})
         return share
-
-
-def _side_by_side(arrays: Sequence[F32]) -> F32:
-    """The arrays joined along their last axis."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)

@@ -25,8 +25,6 @@ LISTS = tuple(
 )
 """Features of a user's history and their types: all levels of one array, then of the next."""
 LEVELS, ARRAYS = len(schema.LEVELS), len(schema.AFFINITY)
-WORDS = 10
-"""Words of four bytes of an entry of the history."""
 # Numbers and not these in compiled code: it is kept on disk for as long as this file is the same.
 if (LEVELS, ARRAYS, [np.dtype(dtype).itemsize for _, dtype in LISTS[::LEVELS]]) != (3, 7, [8] * 3 + [4] * 4):
     raise AssertionError("server.users reads another history than the schema names")
@@ -36,7 +34,7 @@ EMPTY = UNKNOWN.history
 MICROS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredUser:
     """One user's row and when it was computed, seconds since 1970 UTC; None where the store has no such user."""
 
@@ -154,13 +152,7 @@ class _Lists:
     def history(self, record: bytes) -> History | None:
         """The user's history; None where lists of one level differ in length."""
         ends, words = _lists(np.frombuffer(record, np.uint32, len(record) // 4), self.places, self.first, self.ends_at)
-        if not len(ends):
-            return None
-        m, longs, floats = len(words) // WORDS, words.view(np.int64), words.view(np.float32)
-        return History(
-            ends, longs[:m], longs[m : 2 * m], longs[2 * m : 3 * m],
-            floats[6 * m : 7 * m], floats[7 * m : 8 * m], floats[8 * m : 9 * m], floats[9 * m :],
-        )  # fmt: skip
+        return History(ends, words) if len(ends) else None
 
 
 @numba.njit(

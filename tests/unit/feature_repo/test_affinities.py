@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from feature_repo import pairs, schema
 from feature_repo.transforms import (
     F32,
+    Affinities,
     ItemRows,
     UserRow,
     affinities_of,
@@ -138,16 +140,36 @@ def test_pair_features_are_those_of_a_plain_reckoning(user: UserRow, keys: list[
     np.testing.assert_allclose(got, plainly(user, items.take(positions)), rtol=1e-6)
 
 
+@given(st.lists(st.tuples(users(), st.lists(st.tuples(KEYS, KEYS, KEYS), max_size=12)), min_size=1, max_size=4))
+def test_users_together_have_what_each_has_alone(asked: list[tuple[UserRow, list[tuple[int, int, int]]]]) -> None:
+    items = items_of([keys for _, mine in asked for keys in mine])
+    facts, at = facts_of(items), [0, *accumulate(len(mine) for _, mine in asked)]
+    rows, times = [user for user, _ in asked], [NOW + i for i in range(len(asked))]
+    numbers = np.stack([user.numbers for user in rows])
+    found = affinities_of(rows, numbers, facts, np.arange(len(items)), at[1:], times)
+    for i, user in enumerate(rows):
+        mine = slice(at[i], at[i + 1])
+        own = found._replace(rows=found.rows[mine], of_users=found.of_users[i : i + 1], ages=found.ages[:, mine].copy())
+        got = np.empty((at[i + 1] - at[i], pairs.WIDTH), np.float32)
+        pairs.spread(got, *own)
+        np.testing.assert_array_equal(got, pair_features_of(user, facts, np.arange(at[i], at[i + 1]), times[i]))
+
+
+def alone(user: UserRow, items: ItemRows) -> Affinities:
+    """The affinities of one user's items."""
+    return affinities_of((user,), user.numbers[None], facts_of(items), np.arange(len(items)), (len(items),), (NOW,))
+
+
 def test_items_of_one_category_share_a_row() -> None:
     user = user_row({f"user_category_{f.name}": [5] for f in schema.AFFINITY})
-    parts = affinities_of(user, facts_of(items_of([(i, 5, 0) for i in range(1, 100)])), np.arange(99), NOW)
+    parts = alone(user, items_of([(i, 5, 0) for i in range(1, 100)]))
     assert set(parts.rows[:, 1].tolist()) == {1}
     assert parts.of_items.shape == (1, pairs.ROW, pairs.ABSENT_ROWS)
     assert parts.of_categories.shape == (2, len(schema.PAIR_NUMBERS), 2)
 
 
 def test_an_unknown_user_has_the_rows_of_what_was_never_met() -> None:
-    parts = affinities_of(UserRow.unknown(), facts_of(items_of([(1, 2, 3), (4, 5, 6)])), np.arange(2), NOW)
+    parts = alone(UserRow.unknown(), items_of([(1, 2, 3), (4, 5, 6)]))
     assert not parts.rows.any()
-    assert np.isnan(parts.of_user).all()
+    assert np.isnan(parts.of_users).all()
     assert np.isnan(parts.of_items[0, pairs.ROW - 3 :, 0]).all()

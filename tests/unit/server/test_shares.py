@@ -6,7 +6,7 @@ import numpy as np
 
 from feature_repo.schema import NUMERIC, OF_AGE
 from feature_repo.transforms import Affinities
-from server.items import Found, Shelf
+from server.items import Shelf
 from server.shares import F32, Ages, ItemShares, activate
 from training.towers import first_layer
 
@@ -48,11 +48,13 @@ def test_shares_of_all_kinds_are_added_up() -> None:
     shelf.rows.numbers[:, 0] = np.arange(ITEMS)
     shares = ItemShares(lambda numbers, keys: of_items[numbers[:, 0].astype(int)], Ages(SHAPE, kernel))
     positions = RNG.permutation(ITEMS).astype(np.int64)
+    ends, user = [20, 20, ITEMS], np.repeat([0, 2], [20, ITEMS - 20])  # the second user has no items
     rows = RNG.integers(0, 3, (ITEMS, 3)).astype(np.int32)
     nothing = np.zeros((1, 1, 1), np.float32)
-    mine = Affinities(nothing, nothing, rows, np.zeros(3, np.float32), ages)
-    of_user, levels = normal(HIDDEN), (normal(1, 8, HIDDEN), normal(2, 9, HIDDEN))
+    found = Affinities(nothing, nothing, rows, np.zeros((3, 3), np.float32), ages)
+    of_users, levels = normal(3, HIDDEN), (normal(1, 3, HIDDEN), normal(2, 3, HIDDEN))
     got = np.empty((ITEMS, HIDDEN), np.float32)
-    shares.add(Found(shelf, positions, []), of_user, levels, mine, (5, 6), got)
-    of_levels = levels[0][0, 5 + rows[:, 0]] + levels[1][0, 6 + rows[:, 1]] + levels[1][1, 6 + rows[:, 2]]
-    np.testing.assert_allclose(got, expected(of_items[positions] + of_user + of_levels, ages, kernel), atol=1e-5)
+    shares.add(shelf, positions, ends, of_users, levels, found, got)
+    of_levels = levels[0][0, rows[:, 0]] + levels[1][0, rows[:, 1]] + levels[1][1, rows[:, 2]]
+    want = expected(of_items[positions] + of_users[user] + of_levels, ages, kernel)
+    np.testing.assert_allclose(got, want, atol=1e-5)

@@ -254,8 +254,8 @@ def affinities(
 
     times (users,): of each request. numbers (users, 18), user_times (users, 3): of the users' rows. decays (users, 3):
     what recent, steady and interest are multiplied by. ends (users, levels + 1), words: the users' histories, one
-    behind the other. facts: a table of items, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS). items_end
-    (users,): where each user's items end among the positions.
+    behind the other. facts: a table of items, int64 (N, FACTS), and its bytes once more as float32, (N, 2 · FACTS).
+    items_end (users,): where each user's items end among the positions.
     """
     count, users = len(positions), len(times)
     rows, hits = np.empty((count, _LEVELS), np.int32), np.empty((_LEVELS + 1, count + ABSENT_ROWS), np.int64)

@@ -83,7 +83,7 @@ class Shelf:
         wire.take_out(buffer, items.spans, self.index, self.facts, self.entries)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
     """Items that a request asks for, by their ids: those at `spans` (n,) of a buffer.
 
@@ -119,7 +119,7 @@ class Wanted:
         return positions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """Items of a request: the rows at `positions` (n,), int64, of a shelf, in the order asked for; and ids unknown."""
 

@@ -29,7 +29,7 @@ ITEM_IDS = 2
 M = TypeVar("M", ScoreItemsRequest, RankItemsRequest)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ScoreQuery:
     """Whom and what to score; `time` is seconds since 1970 UTC, None for the server's clock."""
 
@@ -38,7 +38,7 @@ class ScoreQuery:
     time: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RankQuery:
     """Whom and what to rank; no items means the whole catalogue, no top_k all of those given, no filter all of them."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ ROWS_A_RUN = 8_192
 NOTHING: F32 = np.zeros(0, np.float32)
 
 
-class State(Enum):
+class State(StrEnum):
     """Whether a user's features were there."""
 
     FOUND = "found"
@@ -34,8 +35,7 @@ class State(Enum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What features an answer rests on; ages in seconds at the time of the request."""
 
     user: State
@@ -50,7 +50,7 @@ Answered = Callable[[str, Asked, F32, Model, Status], None]
 """Is told the user, the items, their log-odds, float32 (n,), the model that gave them, and what they rest on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scores:
     """Scores of n known items: probabilities and logits float32 (n,); `time` is the request's, `by` the model."""
 
@@ -62,7 +62,7 @@ class Scores:
     by: Manifest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ranking:
     """The best k of n known candidates.
 
@@ -139,7 +139,7 @@ class Ranker:
             Asked(user.row, self._found(query.items, version), self._time(query.time, version))
             for user, query in zip(users, queries, strict=True)
         ]
-        counts = [len(asked.items) for asked in found]
+        counts = [len(asked.items.positions) for asked in found]
         found = [
             asked if q.filter is None else passing(q.filter, asked) for q, asked in zip(queries, found, strict=True)
         ]
@@ -149,10 +149,11 @@ class Ranker:
             mine = [i for i, other in enumerate(models) if other is model]
             answers = _score_all(model, [found[i] for i in mine])
             for i, (purchase, logits) in zip(mine, answers, strict=True):
-                status = self._status(users[i], found[i])
-                self._answered(queries[i].user_id, found[i], logits, model, status)
-                left_out = counts[i] - len(found[i].items)
-                rankings[i] = ranked(queries[i], found[i], purchase, logits, status, model.manifest, left_out)
+                query, asked = queries[i], found[i]
+                status = self._status(users[i], asked)
+                self._answered(query.user_id, asked, logits, model, status)
+                left_out = counts[i] - len(asked.items.positions)
+                rankings[i] = ranked(query, asked, purchase, logits, status, model.manifest, left_out)
         call.mark("inference")
         return [rankings[i] for i in range(len(queries))]
 
@@ -183,19 +184,17 @@ class Ranker:
         return self._clock(version) if time is None else time
 
     def _status(self, user: StoredUser, asked: Asked) -> Status:
-        ttl, time, count = self._features.ttl, asked.time, len(asked.items)
-        age, stale = None, 0
+        ttl, time, items = self._features.ttl, asked.time, asked.items
+        count, age, stale = len(items.positions), None, 0
         if count:
-            age = time - oldest(asked.items.shelf.facts, asked.items.positions)
-            stale = int((time - asked.items.at > ttl).sum()) if age > ttl else 0
-        return Status(
-            user=State.MISSING if user.at is None else State.STALE if time - user.at > ttl else State.FOUND,
-            user_age=None if user.at is None else max(0, time - user.at),
-            items_found=count - stale,
-            items_missing=len(asked.items.unknown),
-            items_stale=stale,
-            items_age=None if age is None else max(0, age),
-        )
+            age = time - oldest(items.shelf.facts, items.positions)
+            stale = int((time - items.at > ttl).sum()) if age > ttl else 0
+            age = max(0, age)
+        if user.at is None:
+            return Status(State.MISSING, None, count - stale, len(items.unknown), stale, age)
+        user_age = time - user.at
+        state = State.STALE if user_age > ttl else State.FOUND
+        return Status(state, max(0, user_age), count - stale, len(items.unknown), stale, age)
 
 
 def passing(filter: Filter, asked: Asked) -> Asked:
@@ -209,7 +208,7 @@ def ranked(
     query: RankQuery, asked: Asked, purchase: F32, logits: F32, status: Status, by: Manifest, filtered: int = 0
 ) -> Ranking:
     """The ranking of scored items: purchase probabilities and logits float32 (n,), in the order of `asked.items`."""
-    count = len(asked.items)
+    count = len(logits)
     chosen = best(logits, min(query.top_k or count, count)) if count else np.zeros(0, np.intp)
     return Ranking(asked.items, chosen, purchase, logits, query.temperature, status, asked.time, by, filtered)
 
@@ -232,14 +231,15 @@ def _score_all(model: Model, asked: Sequence[Asked]) -> list[tuple[F32, F32]]:
     batch: list[int] = []
     rows = 0
     for i, one in enumerate(asked):
-        if len(one.items) > ROWS_A_RUN:
+        count = len(one.items.positions)
+        if count > ROWS_A_RUN:
             answers[i] = _score(model, one)
-        elif len(one.items):
-            if rows + len(one.items) > ROWS_A_RUN:
+        elif count:
+            if rows + count > ROWS_A_RUN:
                 _score_batch(model, asked, batch, answers)
                 batch, rows = [], 0
             batch.append(i)
-            rows += len(one.items)
+            rows += count
     if batch:
         _score_batch(model, asked, batch, answers)
     return answers
@@ -250,6 +250,6 @@ def _score_batch(model: Model, asked: Sequence[Asked], batch: list[int], answers
     probabilities, logits = model.score_all([asked[i] for i in batch])
     at = 0
     for i in batch:
-        end = at + len(asked[i].items)
+        end = at + len(asked[i].items.positions)
         answers[i] = probabilities[at:end], logits[at:end]
         at = end

@@ -128,7 +128,7 @@ class Ranking:
                 raise wrong
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """What a call that is answered beside others wants ranked, by one run of the model.
 

@@ -27,7 +27,7 @@ RECENT, RECENT_BYTES = 2_048, 16 * 1024 * 1024
 """Requests of a stream whose ids are hidden, and their bytes: more than are read ahead of their answers."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answering:
     """The requests being answered, and what to call their users by."""
 

@@ -153,18 +153,17 @@ def _taken_apart(request: bytes, kind: type[M], max_candidates: int, shelf: Shel
 
     Raises InvalidRequest where the bytes are no such message.
     """
-    most, version = wire.most_ids(request), shelf.version
-    positions, spans, rest = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(len(request), np.uint8)
-    buffer, sizes = np.frombuffer(request, np.uint8), np.empty(2, np.int64)
-    count = wire.split(buffer, ITEM_IDS, shelf.index, shelf.facts, shelf.entries, positions, spans, rest, sizes)
+    most, version, size = wire.most_ids(request), shelf.version, len(request)
+    found, rest = np.empty(2 * most + 2, np.int64), np.empty(size, np.uint8)
+    count = wire.split(np.frombuffer(request, np.uint8), ITEM_IDS, shelf.index, shelf.facts, shelf.entries, found, rest)
     try:
         if count < 0 or count > max_candidates:
             return kind.FromString(request), None
-        left = kind.FromString(rest[: sizes[1]].tobytes())
+        left = kind.FromString(rest[: found[-1]].tobytes())
     except DecodeError as error:
         raise InvalidRequest([FieldViolation("request", f"is no {kind.DESCRIPTOR.full_name}: {error}")]) from error
-    found = None if sizes[0] else positions[:count]
-    return left, Wanted(request, spans[:count], shelf, version, found)
+    positions = None if found[-2] else found[:count]
+    return left, Wanted(request, found[most : most + count], shelf, version, positions)
 
 
 def items_query(request: GetItemsRequest, max_items: int) -> tuple[str, ...]:

@@ -155,19 +155,20 @@ def put_in(first: int, end: int, index: Any, facts: Any, entries: Any) -> None:
 
 
 @numba.njit(
-    _types.int64(_bytes, _types.int64, _index, FACTS_TYPE, _bytes, _longs, _longs, _out, _longs),
+    _types.int64(_bytes, _types.int64, _index, FACTS_TYPE, _bytes, _longs, _out),
     cache=True,
     nogil=True,
 )
-def split(
-    request: Any, field: int, index: Any, facts: Any, entries: Any, positions: Any, spans: Any, rest: Any, sizes: Any
-) -> Any:
+def split(request: Any, field: int, index: Any, facts: Any, entries: Any, found: Any, rest: Any) -> Any:
     """Take a request apart: the ids in its repeated `field`, as positions of items, and everything else into `rest`.
 
-    index, facts, entries: see `server.items.Shelf`. positions, spans: int64, room for `most_ids(request)`; a span is
-    where an id starts, above OFFSET_BITS, and its bytes, below. rest: uint8, room for the request. sizes: int64
-    (2,), becomes the number of ids that are NOWHERE, and of the bytes in `rest`. Returns the number of ids, or ODD.
+    index, facts, entries: see `server.items.Shelf`. found: int64 (2 · most + 2,), where most is `most_ids(request)`:
+    the positions from 0 on, the ids' spans from `most` on, then the number of ids that are NOWHERE, and of the bytes in
+    `rest`; a span is where an id starts, above OFFSET_BITS, and its bytes, below. rest: uint8, room for the request.
+    Returns the number of ids, or ODD.
     """
+    most = (len(found) - 2) // 2
+    positions, spans = found[:most], found[most : 2 * most]
     size, at, count, kept = len(request), 0, 0, 0
     slots = 16
     while slots < 2 * len(positions):
@@ -214,7 +215,7 @@ def split(
         seen[slot], hashes[count], spans[count] = count, hashed, begin << OFFSET_BITS | length
         count += 1
     missing = _find(request, spans[:count], hashes[:count], index, facts, entries, positions)
-    sizes[0], sizes[1] = missing, kept
+    found[2 * most], found[2 * most + 1] = missing, kept
     return count
 
 

@@ -113,7 +113,7 @@ def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted
     items = bad.items(request.item_ids, max_candidates) if items is None else items
     if not len(items):
         bad.add("item_ids", "is empty")
-    time = bad.time(request.context)
+    time = bad.time(request.context) if request.HasField("context") else None
     bad.refuse()
     return ScoreQuery(request.user_id, items, time)
 
@@ -142,7 +142,7 @@ def checked_rank(
     temperature = request.temperature if request.HasField("temperature") else 1.0
     if not (math.isfinite(temperature) and temperature > 0):
         bad.add("temperature", f"is not a finite number above 0: {temperature}")
-    time = bad.time(request.context)
+    time = bad.time(request.context) if request.HasField("context") else None
     passing = filter_of(request.filter, bad, known) if request.HasField("filter") else None
     bad.refuse()
     return RankQuery(request.user_id, items, top_k, temperature, time, passing)

@@ -44,25 +44,28 @@ def scored(scores: Scores) -> bytes:
 def ranked(ranking: Ranking) -> bytes:
     """The reply of RankItems."""
     by, items, chosen = ranking.by, ranking.items, ranking.chosen
-    parts = (
-        _counted(len(items), ranking.filtered),
-        pb.RankItemsResponse(unknown_item_ids=items.unknown).SerializeToString() if items.unknown else b"",
-        status_field(pb.RankItemsResponse, ranking.status),
-        served_by_field(pb.RankItemsResponse, by.model, by.version, by.feature_service, ranking.time),
+    rest = _rest(
+        len(items.positions), ranking.filtered, ranking.status, by.model, by.version, by.feature_service, ranking.time
     )
+    if items.unknown:
+        rest += pb.RankItemsResponse(unknown_item_ids=items.unknown).SerializeToString()
     if not len(chosen):
-        return b"".join(parts)
+        return rest
     shelf, purchases, logits = items.shelf, ranking.purchase_probabilities, ranking.logits
     columns = ranked_columns(
         chosen, items.positions, shelf.facts, shelf.entries, purchases, logits, ranking.temperature
     )
-    return b"".join((columns, *parts))
+    return b"".join((columns, rest))
 
 
 @lru_cache(maxsize=16_384)
-def _counted(count: int, filtered: int) -> bytes:
-    """The fields `candidate_count` and `filtered_count` of a ranking's reply."""
-    return pb.RankItemsResponse(candidate_count=count, filtered_count=filtered).SerializeToString()
+def _rest(
+    count: int, filtered: int, status: Status, model: str, version: int, feature_service: str, time: int
+) -> bytes:
+    """What is not columns, of a ranking's reply: at one time those of most users are alike."""
+    counts = pb.RankItemsResponse(candidate_count=count, filtered_count=filtered).SerializeToString()
+    by = served_by_field(pb.RankItemsResponse, model, version, feature_service, time)
+    return b"".join((counts, status_field(pb.RankItemsResponse, status), by))
 
 
 def joined(

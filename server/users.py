@@ -25,6 +25,7 @@ LISTS = tuple(
 )
 """Features of a user's history and their types: all levels of one array, then of the next."""
 LEVELS, ARRAYS = len(schema.LEVELS), len(schema.AFFINITY)
+WORD, LONG, FLOAT = (np.dtype(kind) for kind in (np.uint32, np.int64, np.float32))
 # Numbers and not these in compiled code: it is kept on disk for as long as this file is the same.
 if (LEVELS, ARRAYS, [np.dtype(dtype).itemsize for _, dtype in LISTS[::LEVELS]]) != (3, 7, [8] * 3 + [4] * 4):
     raise AssertionError("server.users reads another history than the schema names")
@@ -74,17 +75,19 @@ class Users:
 
     def _plan(self, record: bytes) -> _Numbers | None:
         head = record[:8]
-        if head not in self._plans:
+        try:
+            return self._plans[head]
+        except KeyError:
             layout = self._layout(self._features, head)
-            self._plans[head] = None if layout is None else _Numbers.of(layout)
-        return self._plans[head]
+            return self._plans.setdefault(head, None if layout is None else _Numbers.of(layout))
 
     def _list_plan(self, record: bytes) -> _Lists | None:
         head = record[:8]
-        if head not in self._list_plans:
+        try:
+            return self._list_plans[head]
+        except KeyError:
             layout = self._layout(self._history, head)
-            self._list_plans[head] = None if layout is None else _Lists.of(layout)
-        return self._list_plans[head]
+            return self._list_plans.setdefault(head, None if layout is None else _Lists.of(layout))
 
     def _layout(self, table: Table, head: bytes) -> Layout | None:
         if head[:2] != MAGIC or head[2] != VERSION:
@@ -115,12 +118,14 @@ class _Numbers:
         if history is None:
             return NOBODY
         row = UserRow(
-            numbers=np.frombuffer(record, np.float32, len(NUMBERS), self.numbers),
-            times=np.frombuffer(record, np.int64, len(TIMES), self.times),
-            keys=np.frombuffer(record, np.int64, len(KEYS), self.keys),
-            history=history,
+            np.frombuffer(record, FLOAT, len(NUMBERS), self.numbers),
+            np.frombuffer(record, LONG, len(TIMES), self.times),
+            np.frombuffer(record, LONG, len(KEYS), self.keys),
+            history,
         )
-        at = _event_time(record) if other is None else min(_event_time(record), _event_time(other))
+        at = _event_time(record)
+        if other is not None and (its := _event_time(other)) < at:
+            at = its
         return StoredUser(row, at // MICROS)
 
 
@@ -151,7 +156,7 @@ class _Lists:
 
     def history(self, record: bytes) -> History | None:
         """The user's history; None where lists of one level differ in length."""
-        ends, words = _lists(np.frombuffer(record, np.uint32, len(record) // 4), self.places, self.first, self.ends_at)
+        ends, words = _lists(np.frombuffer(record, WORD, len(record) // 4), self.places, self.first, self.ends_at)
         return History(ends, words) if len(ends) else None
 
 

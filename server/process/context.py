@@ -21,6 +21,7 @@ from server.process.grpc_private import CODES
 log = logging.getLogger(__name__)
 
 NO_FLAGS: Final = 0
+OK: Final = CODES[grpc.StatusCode.OK]
 Forget = tuple[Any, Sequence[Callable[[], None]]]
 """What grpcio expects of who is told of an event: a state that is to be forgotten, or None, and what is called then."""
 NOTHING: Final[Forget] = (None, ())
@@ -76,7 +77,7 @@ class Context(grpc.ServicerContext):
                 self._code, self._details = grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}".encode()
             self.end(CODES[self._code or grpc.StatusCode.UNKNOWN])
         else:
-            self.end(CODES[self._code or grpc.StatusCode.OK], message)
+            self.end(OK if self._code is None else CODES[self._code], message)
 
     def end(self, code: Any, message: bytes | None = None) -> None:
         """Send the reply, where there is one, and the status. What is sent to a caller who has gone, the core drops."""

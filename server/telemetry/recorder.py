@@ -85,9 +85,10 @@ class Recorder:
             cells[method.ok if code is grpc.StatusCode.OK else method.codes[code]] += 1.0
             cells[at + bisect_left(registry.SECONDS, seconds)] += 1.0
             cells[at + SECONDS_SUM] += seconds
+            bounds = registry.PARTS_OF_SECONDS
             for phase, spent in call.phases.items():
                 at = PHASES[phase]
-                cells[at + bisect_left(registry.PARTS_OF_SECONDS, spent)] += 1.0
+                cells[at + bisect_left(bounds, spent)] += 1.0
                 cells[at + PARTS_SUM] += spent
         return seconds
 

@@ -106,7 +106,8 @@ class _Watched:
 
     def _ended(self, answering: Call, request: Any, context: grpc.ServicerContext, code: grpc.StatusCode) -> None:
         seconds = self.recorder.ended(self.cells, code, answering)
-        context.set_trailing_metadata((*(context.trailing_metadata() or ()), (REQUEST_ID, answering.request_id)))
+        own, others = (REQUEST_ID, answering.request_id), context.trailing_metadata()
+        context.set_trailing_metadata((*others, own) if others else (own,))
         if self.tracer is not None:
             self.tracer.ended(answering, code)
         if self.access.wants(code, seconds):

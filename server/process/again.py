@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import RLock, Timer
+from threading import Event, RLock, Thread
+from time import sleep
+
+UNUSED_SECONDS = 1.0
+"""Time after which the thread that does it ends, where nobody asked for it meanwhile."""
 
 
 class Again:
     """Does it once after so many seconds, holding the lock, however often it is asked for meanwhile.
 
-    `soon` is called with the lock held.
+    `soon` is called with the lock held. One thread does it, as long as it is asked for time and again: to begin a
+    thread each time costs as much as several calls do.
     """
 
     def __init__(self, lock: RLock, seconds: float, what: Callable[[], None]) -> None:
         self._lock = lock
         self._seconds = seconds
         self._what = what
-        self._timer: Timer | None = None
+        self._asked = Event()
+        self._thread: Thread | None = None
 
     def soon(self) -> None:
         """Ask for it."""
-        if self._timer is None:
-            self._timer = Timer(self._seconds, self._now)
-            self._timer.daemon = True
-            self._timer.start()
+        if not self._asked.is_set():
+            self._asked.set()
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="again", daemon=True)
+                self._thread.start()
 
-    def _now(self) -> None:
-        with self._lock:
-            self._timer = None
-            self._what()
+    def _run(self) -> None:
+        while True:
+            self._asked.wait(UNUSED_SECONDS)
+            with self._lock:
+                if not self._asked.is_set():
+                    self._thread = None
+                    return
+            sleep(self._seconds)
+            with self._lock:
+                self._asked.clear()
+                self._what()

@@ -24,8 +24,8 @@ class Bounds:
     """How many calls may be inside the gate: being answered, or waiting for a thread that does.
 
     threads: those that answer calls. burst: calls that may wait, however long each takes; or as many as have their turn
-    within burst_seconds, where that is more. queue, queue_seconds: the same once calls have been waiting without a
-    break for `patience` seconds, for then a queue is no burst and only makes all of them late.
+    within burst_seconds, where that is more. queue: calls that may wait once calls have been waiting without a break
+    for `patience` seconds, for then a queue is no burst and only makes all of them late.
     refusals: calls a second that are refused with RESOURCE_EXHAUSTED and a RetryInfo at most, 0 for none; the others
     wait in the C core, or are ended by it. retry_after: seconds, for the RetryInfo. request_seconds: time a caller has
     to send the request of a call that it has begun.
@@ -39,7 +39,6 @@ class Bounds:
     retry_after: float
     request_seconds: float
     burst_seconds: float = 0.0
-    queue_seconds: float = 0.0
     streams: int = 32
     read_ahead: int = 64
 
@@ -55,7 +54,6 @@ class Bounds:
             retry_after=limits.retry_after_seconds,
             request_seconds=limits.request_seconds,
             burst_seconds=limits.burst_seconds,
-            queue_seconds=limits.queue_seconds,
             streams=limits.streaming,
             read_ahead=read_ahead,
         )

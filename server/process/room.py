@@ -26,10 +26,10 @@ class Room:
         if not waiting:
             self.crowd.empty()
         bounds, pace = self._bounds, self.pace.seconds
-        few, seconds = bounds.burst, bounds.burst_seconds
         if self.crowd.lasts():
-            few, seconds = bounds.queue, bounds.queue_seconds
-        most = max(few, int(seconds / pace)) if pace else few
+            most = bounds.queue
+        else:
+            most = max(bounds.burst, int(bounds.burst_seconds / pace)) if pace else bounds.burst
         left = most - (busy + waiting + coming - bounds.threads)
         if left <= 0:
             self.crowd.full()

@@ -43,8 +43,9 @@ class Limits(BaseModel):
     burst_seconds: float = Field(
         0.05, ge=0, description="Calls that take little may wait beyond these, while their turn comes within this time."
     )
-    queue: int = Field(8, ge=0, description="As `burst`, once there has been a queue for `patience_seconds`.")
-    queue_seconds: float = Field(0.001, ge=0, description="As `burst_seconds`, then.")
+    queue: int = Field(
+        8, ge=0, description="Calls that may wait for a thread once there has been a queue for `patience_seconds`."
+    )
     patience_seconds: float = Field(0.1, ge=0, description="Time for which a queue is taken for a burst.")
     pending: int = Field(
         0, ge=0, le=MOST, description="Calls of a method that wait in gRPC's core besides; more are ended at once."

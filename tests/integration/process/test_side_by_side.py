@@ -162,9 +162,7 @@ def test_a_call_that_takes_long_hears_of_its_callers_going(doubling: Doubling) -
 
 def test_where_more_is_asked_than_can_be_done_what_is_answered_is_answered_soon() -> None:
     """No call waits where the server cannot count it: at a caller whose connection has as many open as it may."""
-    shedding = Doubling(
-        replace(BOUNDS, burst=32, burst_seconds=0.5, queue=6, queue_seconds=0.001, patience=0.1, refusals=20)
-    )
+    shedding = Doubling(replace(BOUNDS, burst=32, burst_seconds=0.5, queue=6, patience=0.1, refusals=20))
     assert shedding.double(b"x", timeout=10) == b"xx"  # the connection knows its limit of calls from here on
     codes: Counter[grpc.StatusCode] = Counter()
     late: list[float] = []

@@ -1,8 +1,8 @@
 """gRPC calls over HTTP/2 by hand, so that a call costs the generator a few microseconds.
 
 It knows as much of HTTP/2 (RFC 9113) as calls with one short request and one reply need of gRPC's core, trusts the
-server, and reads no header but grpc-status: the server is told to keep no table of headers, so that stands in the
-trailers as it is. Frames that are padded, and headers in several frames, are none that the core sends.
+server, and asks for no header but grpc-status. To the server it is as dear as a client of gRPC: both keep tables of
+headers. Frames that are padded, and headers in several frames, are none that the core sends.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 import grpc
 
+from benchmarks.load.hpack import Decoder, Header, encoded
+
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
-HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 3, 4
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FIRST_WINDOW = 65_535
 """Bytes that either end may send before it is told that it may send more."""
@@ -54,7 +56,8 @@ class Connection:
         self._socket = socket.create_connection((host.strip("[]"), int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
-        self._headers = _headers(address, method)
+        self._first_headers, self._headers = encoded(_headers(address, method))
+        self._decoder = Decoder()
         self._begun = 0
         self._queued: deque[tuple[int, bytes]] = deque()
         self._replies: dict[int, list[bytes]] = {}
@@ -63,9 +66,7 @@ class Connection:
         self._taken = 0
         self._received = bytearray()
         self._unsent = bytearray(PREFACE)
-        self._unsent += _frame(
-            SETTINGS, 0, 0, struct.pack(">HIHI", HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, WIDEST_WINDOW)
-        )
+        self._unsent += _frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, WIDEST_WINDOW))
         self._unsent += _frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", WIDEST_WINDOW - FIRST_WINDOW))
 
     def begin(self, request: bytes) -> None:
@@ -88,7 +89,8 @@ class Connection:
             self._queued.popleft()
             self._replies[stream] = []
             self._window -= len(message)
-            self._unsent += _frame(HEADERS, END_HEADERS, stream, self._headers)
+            self._unsent += _frame(HEADERS, END_HEADERS, stream, self._first_headers or self._headers)
+            self._first_headers = b""
             for start in range(0, len(message), FRAME_BYTES):
                 part = message[start : start + FRAME_BYTES]
                 last = END_STREAM if start + FRAME_BYTES >= len(message) else 0
@@ -133,8 +135,10 @@ class Connection:
             kind = length_and_kind & 255
             if kind == DATA:
                 self._take(stream, payload)
-            elif kind == HEADERS and flags & END_STREAM and stream in self._replies:
-                yield self._ended(stream, _status(payload))
+            elif kind == HEADERS:
+                headers = self._decoder.read(payload)
+                if flags & END_STREAM and stream in self._replies:
+                    yield self._ended(stream, _status(headers))
             elif kind == RST_STREAM and stream in self._replies:
                 yield self._ended(stream, RESET.get(int.from_bytes(payload), "INTERNAL"))
             elif stream == 0:
@@ -174,18 +178,15 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return FRAME.pack(len(payload) << 8 | kind, flags, stream) + payload
 
 
-def _headers(address: str, method: str) -> bytes:
-    """A call's headers, each of which goes into no table and has a name and a value below 127 bytes."""
-    headers = {
-        ":method": "POST", ":scheme": "http", ":path": method, ":authority": address,
-        "content-type": "application/grpc", "te": "trailers",
-    }  # fmt: skip
-    return b"".join(
-        bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in headers.items()
-    )
+def _headers(address: str, method: str) -> list[tuple[str, str]]:
+    """Those of a call, as grpcio sends them."""
+    return [
+        (":scheme", "http"), (":method", "POST"), (":authority", address), (":path", method), ("te", "trailers"),
+        ("content-type", "application/grpc"), ("user-agent", "shoprank-benchmarks"),
+        ("grpc-accept-encoding", "identity, deflate, gzip"),
+    ]  # fmt: skip
 
 
-def _status(block: bytes) -> str:
-    """gRPC's code in a block of trailers."""
-    _, name, rest = block.partition(b"grpc-status")
-    return CODES[int(rest[1 : 1 + rest[0]])] if name else "UNKNOWN"
+def _status(trailers: list[Header]) -> str:
+    """gRPC's code in trailers."""
+    return next((CODES[int(value)] for name, value in trailers if name == b"grpc-status"), "UNKNOWN")

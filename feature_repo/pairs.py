@@ -261,7 +261,7 @@ def affinities(
     rows, hits = np.empty((count, _LEVELS), np.int32), np.empty((_LEVELS + 1, count + ABSENT_ROWS), np.int64)
     counts = np.ones(_LEVELS, np.int64)
     counts[0] = ABSENT_ROWS
-    begins = np.empty((users + 1, _LEVELS), np.int64)
+    begins, ages = np.empty((users + 1, _LEVELS), np.int64), np.empty((2, count), np.float32)
     slots = np.empty(_slots(ends[:, _LEVELS].max()), np.int32)
     at, first = 0, 0
     for user in range(users):
@@ -272,6 +272,8 @@ def affinities(
         _find(
             ends[user], keys, _floats(mine, 0), facts, positions[first:end], table, first, rows[first:end], hits, counts
         )
+        for i in range(first, end):  # now that the facts are in the processor's caches
+            ages[0, i], ages[1, i] = _ages(times[user], facts, positions[i])
         at, first = at + len(mine), end
     begins[users] = counts
 
@@ -283,8 +285,7 @@ def affinities(
             _absent(out, row)
     for row in range(ABSENT_ROWS):
         _of_both(of_items[0], row, np.float32(1), np.float32(row & 1), np.float32(row >> 1))
-    of_users, ages = np.empty((users, 3), np.float32), np.empty((2, count), np.float32)
-    at, first = 0, 0
+    of_users, at = np.empty((users, 3), np.float32), 0
     for user in range(users):
         time, mine = times[user], words[at : at + WORDS * ends[user, _LEVELS]]
         for level in range(_LEVELS):
@@ -299,9 +300,7 @@ def affinities(
             category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
             _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
         _of_user(of_users[user], 0, time, numbers[user, _USER_GAP], user_times[user])
-        for i in range(first, items_end[user]):
-            ages[0, i], ages[1, i] = _ages(time, facts, positions[i])
-        at, first = at + len(mine), items_end[user]
+        at += len(mine)
     return of_items, of_categories, rows, of_users, ages
 
 
@@ -334,7 +333,7 @@ def oldest(facts: Any, positions: Any) -> Any:
 
 
 def facts_of(numbers: Any, times: Any, keys: Any, out: Any = None) -> Any:
-    """The facts, int64 (n, FACTS), of items' numbers float32 (n, 17), times and keys int64 (n, 3) and (n, ≥ 3).
+    """The facts, int64 (n, FACTS), of items' numbers float32 (n, 22), times and keys int64 (n, 3) and (n, ≥ 3).
 
     AT and ENTRY are left for whoever keeps the items. out: an array to write them to.
     """

@@ -124,7 +124,7 @@ class UserRow:
 
 @dataclass(frozen=True, slots=True)
 class ItemRows:
-    """Features of n items: numbers float32 (n, 17), times int64 (n, 3), keys int64 (n, 6)."""
+    """Features of n items: numbers float32 (n, 22), times int64 (n, 3), keys int64 (n, 6)."""
 
     numbers: F32
     times: I64

@@ -122,7 +122,7 @@ class Kept:
 class ItemShares:
     """Items' shares of a model's first layer, for as long as their rows are on the shelf.
 
-    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 17) and keys (n, 5). ages: how the share of the
+    of_rows: computes them, float32 (n, hidden), of items' numbers (n, 22) and keys (n, 5). ages: how the share of the
     ages is computed, which is added with them.
     """
 
@@ -138,7 +138,7 @@ class ItemShares:
     def _prepared(self, shelf: Shelf, positions: I64) -> Kept:
         kept = self._on(shelf)
         if not kept.there[positions].all():
-            new, rows = positions[~kept.there[positions]], shelf.rows
+            new, rows = np.unique(positions[~kept.there[positions]]), shelf.rows  # several users may ask for one item
             kept.values[new] = self._of_rows(rows.numbers[new], rows.keys[new, 1:])
             kept.there[new] = True
         return kept

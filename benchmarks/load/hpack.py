@@ -82,6 +82,8 @@ class Decoder:
         return fields, same
 
     def _entry(self, place: int) -> Header:
+        if not place:
+            raise ValueError("a field of no place in the tables")
         return STATIC[place - 1] if place <= len(STATIC) else self._table[place - len(STATIC) - 1]
 
     def _insert(self, header: Header) -> None:

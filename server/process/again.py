@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import Event, RLock, Thread
 from time import sleep
+
+log = logging.getLogger(__name__)
 
 UNUSED_SECONDS = 1.0
 """Time after which the thread that does it ends, where nobody asked for it meanwhile."""
@@ -42,4 +45,7 @@ class Again:
             sleep(self._seconds)
             with self._lock:
                 self._asked.clear()
-                self._what()
+                try:
+                    self._what()
+                except Exception:
+                    log.exception("what was to be done again failed")

@@ -67,6 +67,8 @@ def test_what_is_not_read_is_said() -> None:
     assert Decoder().read(b"\x00\x01a\x82\xff\xff\x88") == [(b"a", HUFFMAN), (b":status", b"200")]
     with pytest.raises(ValueError, match="Huffman"):
         Decoder().read(b"\x40\x81\x00\x00")
+    with pytest.raises(ValueError, match="of no place"):
+        Decoder().read(b"\x80")
     with pytest.raises(ValueError, match="beyond its block"):
         Decoder().read(b"\x40\x05a")
     with pytest.raises(ValueError, match="too long"):

@@ -62,3 +62,20 @@ def test_it_may_ask_for_itself() -> None:
     with lock:
         soon.soon()
     until(done, 3)
+
+
+def test_what_fails_is_logged_and_done_again(caplog: pytest.LogCaptureFixture) -> None:
+    done: list[float] = []
+    lock = RLock()
+
+    def work() -> None:
+        done.append(time.monotonic())
+        if len(done) == 1:
+            raise RuntimeError("not now")
+
+    soon = Again(lock, 0.01, work)
+    for count in (1, 2):
+        with lock:
+            soon.soon()
+        until(done, count)
+    assert "not now" in caplog.text

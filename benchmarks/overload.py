@@ -168,7 +168,7 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     left.set(xlabel="goodput / peak", title="asked for twice the peak")
     right.barh(names, [row["accepted_p99_ms"] for row in results], color="C1", label="overloaded")
     right.barh(names, [row["unloaded_p99_ms"] for row in results], color="C0", label="unloaded", height=0.4)
-    right.set(xlabel="milliseconds", xscale="log", title="99th percentile of what was answered")
+    right.set(xlabel="milliseconds", xscale="log", title="99th percentile, answered")
     right.legend()
     for axes in (left, right):
         axes.invert_yaxis()

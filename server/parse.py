@@ -113,7 +113,7 @@ def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted
     items = bad.items(request.item_ids, max_candidates) if items is None else items
     if not len(items):
         bad.add("item_ids", "is empty")
-    time = bad.time(request.context) if request.HasField("context") else None
+    time = bad.time(request.context)
     bad.refuse()
     return ScoreQuery(request.user_id, items, time)
 
@@ -142,7 +142,7 @@ def checked_rank(
     temperature = request.temperature if request.HasField("temperature") else 1.0
     if not (math.isfinite(temperature) and temperature > 0):
         bad.add("temperature", f"is not a finite number above 0: {temperature}")
-    time = bad.time(request.context) if request.HasField("context") else None
+    time = bad.time(request.context)
     passing = filter_of(request.filter, bad, known) if request.HasField("filter") else None
     bad.refuse()
     return RankQuery(request.user_id, items, top_k, temperature, time, passing)
@@ -153,8 +153,8 @@ def _taken_apart(request: bytes, kind: type[M], max_candidates: int, shelf: Shel
 
     Raises InvalidRequest where the bytes are no such message.
     """
-    most, version, size = wire.most_ids(request), shelf.version, len(request)
-    found, rest = np.empty(2 * most + 2, np.int64), np.empty(size, np.uint8)
+    most, version = wire.most_ids(request), shelf.version
+    found, rest = np.empty(2 * most + 2, np.int64), np.empty(len(request), np.uint8)
     count = wire.split(np.frombuffer(request, np.uint8), ITEM_IDS, shelf.index, shelf.facts, shelf.entries, found, rest)
     try:
         if count < 0 or count > max_candidates:

@@ -44,22 +44,21 @@ class Decoder:
         self._table: deque[Header] = deque()  # the latest first
         self._most = table_bytes
         self._used = 0
-        self._seen: dict[bytes, list[Header]] = {}  # of blocks that leave the table as it is
+        self._seen: dict[bytes, list[Header]] = {}  # blocks of nothing but places in the tables as they are
 
     def read(self, block: bytes) -> list[Header]:
         """The headers of a block. Raises ValueError or IndexError where it is none that gRPC's core sends."""
         found = self._seen.get(block)
         if found is None:
-            found, same = self._fields(block)
-            if same and len(self._seen) < TABLE_BYTES:
+            found, of_places = self._fields(block)
+            if of_places:
                 self._seen[block] = found
-            elif not same:
-                self._seen.clear()
         return found
 
     def _fields(self, block: bytes) -> tuple[list[Header], bool]:
+        """The headers, and whether all are places in the tables."""
         fields: list[Header] = []
-        same, at = True, 0
+        of_places, at = True, 0
         while at < len(block):
             first = block[at]
             if first & INDEXED:
@@ -68,8 +67,9 @@ class Decoder:
             elif not first & INSERTED and first & RESIZED:
                 self._most, at = _number(block, at, 5)
                 self._shrink()
-                same = False
+                of_places = False
             else:
+                of_places = False
                 place, at = _number(block, at, 6 if first & INSERTED else 4)
                 name, at = (self._entry(place)[0], at) if place else _text(block, at)
                 value, at = _text(block, at)
@@ -78,8 +78,7 @@ class Decoder:
                     if HUFFMAN in (name, value):
                         raise ValueError("a text that goes into the table is Huffman-coded")
                     self._insert((name, value))
-                    same = False
-        return fields, same
+        return fields, of_places
 
     def _entry(self, place: int) -> Header:
         if not place:
@@ -92,6 +91,7 @@ class Decoder:
         self._shrink()
 
     def _shrink(self) -> None:
+        self._seen.clear()
         while self._used > self._most:
             self._used -= _bytes(self._table.pop())
 

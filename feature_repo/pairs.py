@@ -1,7 +1,8 @@
 """User × item features of users against their items, compiled: a call costs what it computes, not what NumPy's cost.
 
 Plain IEEE arithmetic in the order written (no fast-math, no fused operations), so a pair's features are the same bits
-whatever else is in the batch, in training and in serving.
+whatever else is in the batch, in training and in serving. One file, since compiled code is kept on disk until the file
+changes that it stands in: what it takes from another file would stay as it was.
 """
 
 from __future__ import annotations
@@ -230,6 +231,37 @@ def _longs(words: Any, which: int) -> Any:
     return words[2 * m * which : 2 * m * (which + 1)].view(np.int64)
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _fill(
+    of_items: Any, of_categories: Any, of_users: Any, begins: Any, hits: Any, rows: Any, times: Any, numbers: Any,
+    user_times: Any, decays: Any, ends: Any, words: Any, halves: Any, positions: Any,
+) -> None:  # fmt: skip
+    """The tables of `affinities`. begins (users + 1, levels): where each user's rows begin in them. rows, hits: see
+    `_find`."""
+    for level in range(_LEVELS):
+        out = of_categories[level - 1] if level else of_items[0]
+        for row in range(ABSENT_ROWS if level == 0 else 1):
+            _absent(out, row)
+    for row in range(ABSENT_ROWS):
+        _of_both(of_items[0], row, np.float32(1), np.float32(row & 1), np.float32(row >> 1))
+    at = 0
+    for user in range(len(times)):
+        time, mine = times[user], words[at : at + WORDS * ends[user, _LEVELS]]
+        for level in range(_LEVELS):
+            _affinities(
+                of_categories[level - 1] if level else of_items[0], begins[user, level],
+                hits[level, : begins[user + 1, level]], time, numbers[user, _ORDERS], numbers[user, _PURCHASES],
+                decays[user], _longs(mine, 1), _longs(mine, 2), _floats(mine, 0), _floats(mine, 1), _floats(mine, 2),
+                _floats(mine, 3),
+            )  # fmt: skip
+        for row in range(begins[user, 0], begins[user + 1, 0]):
+            i = hits[_LEVELS, row]
+            category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
+            _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
+        _of_user(of_users[user], 0, time, numbers[user, _USER_GAP], user_times[user])
+        at += len(mine)
+
+
 _PARTS: Any = numba.types.Tuple(  # type: ignore[no-untyped-call]
     (_array(_f4, 3), _array(_f4, 3), _array(_i4, 2), _array(_f4, 2), _array(_f4, 2))
 )
@@ -279,28 +311,11 @@ def affinities(
 
     of_items = np.empty((1, ROW, counts[0]), np.float32)
     of_categories = np.zeros((_LEVELS - 1, _A_LEVEL, max(counts[1], counts[2])), np.float32)
-    for level in range(_LEVELS):
-        out = of_categories[level - 1] if level else of_items[0]
-        for row in range(ABSENT_ROWS if level == 0 else 1):
-            _absent(out, row)
-    for row in range(ABSENT_ROWS):
-        _of_both(of_items[0], row, np.float32(1), np.float32(row & 1), np.float32(row >> 1))
-    of_users, at = np.empty((users, 3), np.float32), 0
-    for user in range(users):
-        time, mine = times[user], words[at : at + WORDS * ends[user, _LEVELS]]
-        for level in range(_LEVELS):
-            _affinities(
-                of_categories[level - 1] if level else of_items[0], begins[user, level],
-                hits[level, : begins[user + 1, level]], time, numbers[user, _ORDERS], numbers[user, _PURCHASES],
-                decays[user], _longs(mine, 1), _longs(mine, 2), _floats(mine, 0), _floats(mine, 1), _floats(mine, 2),
-                _floats(mine, 3),
-            )  # fmt: skip
-        for row in range(begins[user, 0], begins[user + 1, 0]):
-            i = hits[_LEVELS, row]
-            category, subcategory = of_categories[0, 0, rows[i, 1]], of_categories[1, 0, rows[i, 2]]
-            _of_both(of_items[0], row, halves[positions[i], 2 * GAP], category, subcategory)
-        _of_user(of_users[user], 0, time, numbers[user, _USER_GAP], user_times[user])
-        at += len(mine)
+    of_users = np.empty((users, 3), np.float32)
+    _fill(
+        of_items, of_categories, of_users, begins, hits, rows, times, numbers, user_times, decays, ends, words, halves,
+        positions,
+    )  # fmt: skip
     return of_items, of_categories, rows, of_users, ages
 
 

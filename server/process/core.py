@@ -26,9 +26,8 @@ class Core:
     def request_registered_call(self, call_queue: Any, server_queue: Any, method: str, tag: str) -> None:
         """grpcio starts to ask for calls of a method; the gate has, at the start."""
 
-    def request_call(self, call_queue: Events, server_queue: Events, tag: str) -> None:
-        """grpcio asks for a call of no method that is registered."""
-        self._core.request_call(call_queue.queue, server_queue.queue, tag)
+    def request_call(self, call_queue: Any, server_queue: Any, tag: str) -> None:
+        """The same of calls of no method that is registered."""
 
     def shutdown(self, queue: Events, tag: Any) -> None:
         """The server is to stop, once the calls that wait are answered."""

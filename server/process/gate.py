@@ -12,8 +12,8 @@ always free to hear of the next call. Handing a call from a thread of events to 
 more than an empty call does without. Calls that wait when the thread is free are answered side by side (`together`),
 and the requests of streams (`stream`) that wait beside them.
 
-Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing`, `refusals`, `stream` and
-`grpc_private`; `Gate` raises where it is not as in the versions tested.
+Whatever is private to grpcio stands here, in `context`, `core`, `events`, `passing`, `refusals`, `stream`,
+`unknown` and `grpc_private`; `Gate` raises where it is not as in the versions tested.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from server.process.room import Room
 from server.process.stream import Stream
 from server.process.together import side_by_side
 from server.process.turn import OVERDUE_SECONDS, step_aside
+from server.process.unknown import Unknown
 
 AT_THE_END = 64
 """Calls of a method that are asked for before the server shuts down: those that wait in the C core are answered."""
@@ -96,6 +97,7 @@ class Gate:
         self._room = Room(bounds)
         self._closing = False
         self._state.server = Core(self, self._core)
+        self._unknown = Unknown(self._state, self._ask_for_unknown)
         self._events = Events(self._state, Gated, self._answer_some, self._watch_late, self._idle, awake_seconds)
 
     def start(self) -> None:
@@ -108,6 +110,7 @@ class Gate:
             self._ask(method)
         self._ask_for_more()
         self._ask_up_to(AT_HAND, [method for method in self._methods.values() if not method.bounded])
+        self._unknown.want(AT_HAND)
         self._events.start(self._bounds.threads + 1)
 
     def arrived(self, method: Gated, event: Any) -> Forget:
@@ -272,9 +275,13 @@ class Gate:
         method.asked += 1
         self._core.request_registered_call(self._events.queue, self._events.queue, method.path, method)
 
+    def _ask_for_unknown(self, tag: Callable[[Any], Forget]) -> None:
+        self._core.request_call(self._events.queue, self._events.queue, tag)
+
     def close(self) -> None:
         """Ask for all calls that wait; none will come after. The server's lock is held."""
         self._closing = True
+        self._unknown.want(AT_THE_END, more=False)
         for method in self._methods.values():
             while method.asked < AT_THE_END:
                 self._ask(method)

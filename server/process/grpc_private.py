@@ -17,6 +17,7 @@ CODES: dict[grpc.StatusCode, Any] = getattr(_common, "STATUS_CODE_TO_CYGRPC_STAT
 IN_POOL = ["rpc_event", "state", "behavior", "argument_thunk", "request_deserializer", "response_serializer"]
 PARAMETERS = {
     "_RPCState": [],
+    "_GenericMethod": ["generic_handlers"],
     "_RegisteredMethod": ["name", "registered_handler"],
     "_abort": ["state", "call", "code", "details"],
     "_handle_call": ["rpc_event", "method_with_handler", "interceptor_pipeline", "thread_pool", "concurrency_exceeded"],
@@ -29,10 +30,12 @@ PARAMETERS = {
     "_stream_response_in_pool": IN_POOL,
     "_unary_response_in_pool": IN_POOL,
 }
-CONSTANTS = ("_CANCELLED", "_RECEIVE_CLOSE_ON_SERVER_TOKEN", "_RECEIVE_MESSAGE_TOKEN", "_ServerStage")
+CONSTANTS = (
+    "_CANCELLED", "_RECEIVE_CLOSE_ON_SERVER_TOKEN", "_RECEIVE_MESSAGE_TOKEN", "_REQUEST_CALL_TAG", "_ServerStage"
+)  # fmt: skip
 ATTRIBUTES = (
     "server", "due", "lock", "completion_queue", "rpc_states", "registered_method_handlers", "stage", "thread_pool",
-    "interceptor_pipeline",
+    "interceptor_pipeline", "generic_handlers",
 )  # fmt: skip
 
 

@@ -291,7 +291,15 @@ def test_streams_that_begin_in_the_same_moment_are_answered_up_to_their_bound(ca
     gated = Gated(BOUNDS, pending=0)
     for _ in range(2):
         gated.pool.submit(gated.release.wait, 10)  # none ends before all began
-    connection = Connection(gated.address, "/t.T/Chat")
+    codes = at_once(gated, "/t.T/Chat", calls, release_after=calls - answered)
+    assert codes.count("OK") == answered
+    assert codes.count("RESOURCE_EXHAUSTED") == calls - answered
+    gated.close()
+
+
+def at_once(gated: Gated, path: str, calls: int, release_after: int = -1) -> list[str]:
+    """How so many calls end that begin in the same moment, on one connection. So many end before others may."""
+    connection = Connection(gated.address, path)
     for _ in range(calls):
         connection.begin(b"x")
     ended: list[Answer] = []
@@ -300,13 +308,21 @@ def test_streams_that_begin_in_the_same_moment_are_answered_up_to_their_bound(ca
         connection.flush()
         connection.wait(0.1)
         ended += connection.answers()
-        if len(ended) == calls - answered:
+        if len(ended) == release_after:
             gated.release.set()
-    codes = [answer.code for answer in ended]
-    assert codes.count("OK") == answered
-    assert codes.count("RESOURCE_EXHAUSTED") == calls - answered
     connection.close()
+    return [answer.code for answer in ended]
+
+
+def test_callers_of_an_unknown_method_are_told_so_however_many_there_are_at_once() -> None:
+    gated = Gated(BOUNDS, pending=0)
+    for _ in range(5):
+        assert at_once(gated, "/t.T/Unknown", 60) == ["UNIMPLEMENTED"] * 60
+    gated.release.set()
+    assert gated.slow(b"x", timeout=5) == b"x"
+    began = time.monotonic()
     gated.close()
+    assert time.monotonic() - began < 2
 
 
 def test_an_idle_server_stops_at_once() -> None:

@@ -135,16 +135,17 @@ def test_a_server_gives_up_when_no_worker_comes_back(serve: Serve, trained: Shop
 
 def test_workers_tell_each_other_which_version_serves(pair: Served) -> None:
     served, workers = pair, pair.workers()
-    with grpc.insecure_channel(served.address) as channel:
-        stub = model_pb2_grpc.ModelServiceStub(channel)
 
-        def told() -> list[int]:
-            checked = stub.ActivateModel(
+    def told() -> list[int]:
+        with grpc.insecure_channel(
+            served.address
+        ) as channel:  # a new one: the last may end at the worker that was killed
+            checked = model_pb2_grpc.ModelServiceStub(channel).ActivateModel(
                 model_pb2.ActivateModelRequest(model="purchase", version=1, validate_only=True), wait_for_ready=True
             )
-            return sorted(process.pid for process in checked.processes if process.active_version == 1)
+        return sorted(process.pid for process in checked.processes if process.active_version == 1)
 
-        eventually(lambda: told() == workers)
-        os.kill(workers[0], signal.SIGKILL)
-        eventually(lambda: len(served.workers()) == 2 and served.workers() != workers)
-        eventually(lambda: told() == served.workers())
+    eventually(lambda: told() == workers)
+    os.kill(workers[0], signal.SIGKILL)
+    eventually(lambda: len(served.workers()) == 2 and served.workers() != workers)
+    eventually(lambda: told() == served.workers())

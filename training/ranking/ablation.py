@@ -18,9 +18,11 @@ from training.model import Architecture
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
     CHAMPION,
+    HOUSEHOLDS,
     LAMBDARANK,
     LAMBDARANKS,
     LIGHTGBM,
+    LIGHTGBM_HOUSEHOLDS,
     LISTS,
     LISTWISE,
     MLPS,
@@ -58,9 +60,10 @@ class Ranker:
 
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
     the stored features, `all` for those of retrieval and the item's own key too. seeds: of what is trained beyond the
-    members. members: names of earlier rankers whose scores are averaged with them, and calibrated. is_log_odds: whether
-    scores are. calendar: whether columns of the moment are shown. teacher: name of an earlier ranker that a network
-    learns from beside the labels.
+    members. members: names of earlier rankers whose scores are averaged with them, and calibrated; one that is named
+    twice counts twice. is_log_odds: whether scores are. calendar: whether columns of the moment are shown. teacher:
+    name of an earlier ranker that a network learns from beside the labels. by_user: power of 1 / purchases of the user
+    by which its rows weigh in what is learned (`Lists.weighted`); its scores alone are no log-odds then.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Ranker:
     is_log_odds: bool = True
     calendar: bool = False
     teacher: str = ""
+    by_user: float = 0.0
 
     @property
     def is_calibrated(self) -> bool:
@@ -85,6 +89,7 @@ WIDE_LAYERS = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 BINNED_NETWORK = Network(WIDE_LAYERS, bins=BINS)
 TAUGHT_NETWORK = Network(WIDE_LAYERS, bins=BINS, epochs=6, learning_rate=4e-3, teacher=0.7)
 LIST_NETWORK = replace(TAUGHT_NETWORK, loss="listwise", teacher=0.5)
+HOUSEHOLD_NETWORK = replace(TAUGHT_NETWORK, loss="listwise", share=0.1)
 TREES = Trees("binary", 31, 0.03, 800)
 LIST_TREES = Trees("lambdarank", 31, 0.03, 800, 500)
 
@@ -101,8 +106,10 @@ RANKERS = (
     Ranker(MLPS, TAUGHT_NETWORK, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
     Ranker(LAMBDARANK, LIST_TREES, is_log_odds=False),
     Ranker(LAMBDARANKS, LIST_TREES, seeds=(1, 2), members=(LAMBDARANK,)),
-    Ranker(LISTS, LIST_NETWORK, seeds=(1,), members=(LISTWISE,), teacher=LIGHTGBM),
-    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTS, LIGHTGBM, LAMBDARANKS)),
+    Ranker(LIGHTGBM_HOUSEHOLDS, TREES, is_log_odds=False, by_user=1),
+    Ranker(HOUSEHOLDS, HOUSEHOLD_NETWORK, is_log_odds=False, teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
+    Ranker(LISTS, HOUSEHOLD_NETWORK, seeds=(1, 2), members=(HOUSEHOLDS,), teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
+    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTS, LISTS, LIGHTGBM_HOUSEHOLDS, LAMBDARANKS)),
 )
 
 
@@ -150,7 +157,7 @@ def fit_rankers(
         models = [_fit(ranker, train, validation, encodings[key], seed, taught) for seed in ranker.seeds]
         models += [fitted[name][0] for name in ranker.members]
         model = models[0] if ranker.how and len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
-        seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
+        seconds = perf_counter() - start + sum(fitted[name][1] for name in set(ranker.members))
         fitted[ranker.name] = (model, seconds)
         yield ranker, model, seconds
 
@@ -159,13 +166,15 @@ def _fit(
     ranker: Ranker, train: Lists, validation: Lists, encoding: Encoding, seed: int, answers: F64 | None = None
 ) -> Model:
     assert ranker.how is not None
+    if ranker.by_user:
+        train, validation = train.weighted(ranker.by_user), validation.weighted(ranker.by_user)
     if answers is not None:
         assert isinstance(ranker.how, Network)
         assert ranker.columns == "all"
         return ranker.how.fit(train, validation, encoding, seed, answers)
     if ranker.columns == "all":
         return ranker.how.fit(train, validation, encoding, seed)
-    few = [Lists(narrow(lists.block, RANKING), lists.length) for lists in (train, validation)]
+    few = [replace(lists, block=narrow(lists.block, RANKING)) for lists in (train, validation)]
     return Narrowed(ranker.how.fit(few[0], few[1], encoding, seed))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,20 +11,35 @@ from training.ranking.rows import Rows
 from training.retrieval.log import F32, I64
 from training.shards import Block, Columns
 
+LEAST_WANTED = 3.0
+"""Purchases of a list that no list's weight is above that of: one of a single purchase says little, loudly."""
+
 
 @dataclass(frozen=True)
 class Lists:
     """m lists of l rows: block of m·l rows, those of a list together.
 
     The block's offset is −log of the rate at which the list's negatives were kept, so that a model fitted with it
-    added answers for all candidates (see `training.dataset.sampling`).
+    added answers for all candidates (see `training.dataset.sampling`). wanted: int64 (m,), distinct items that the
+    list's user bought.
     """
 
     block: Block
     length: int
+    wanted: I64
 
     def __len__(self) -> int:
         return len(self.block) // self.length
+
+    def weighted(self, power: float) -> Lists:
+        """The lists with rows that weigh by 1 / wanted to this power, 1 in the mean.
+
+        Recall@K is a mean over users, each of whose purchases counts for 1 / wanted: a purchase of few says more of it
+        than one of many. By as much (power 1) a row's log-odds order a list by what it is expected to add to recall.
+        """
+        weight = np.maximum(self.wanted, LEAST_WANTED) ** -power
+        rows = np.repeat(weight / weight.mean(), self.length).astype(np.float32)
+        return replace(self, block=replace(self.block, weight=rows))
 
 
 def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> Lists:
@@ -46,7 +61,8 @@ def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> 
         blocks.append((rows.numeric[chosen], rows.categorical[chosen], label, offset))
     numeric, categorical, label, offset = (np.concatenate(a) for a in zip(*blocks, strict=True))
     ones = np.ones(len(label), np.float32)
-    return Lists(Block(numeric, categorical, label, offset, ones), min(length, weeks[0].shape[1]))
+    wanted = np.concatenate([rows.wanted for rows in weeks])
+    return Lists(Block(numeric, categorical, label, offset, ones), min(length, weeks[0].shape[1]), wanted)
 
 
 def whole(rows: Rows) -> Block:

@@ -82,6 +82,7 @@ class Network:
                     tf.constant(_masked(index[rows], self.dropout_categories, rng)),
                     tf.constant(label[rows]),
                     tf.constant(train.block.offset[rows]),
+                    tf.constant(train.block.weight[rows]),
                 )
             latest = scorer.get_weights()
             if averaged:
@@ -121,7 +122,8 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The mean of scorers' log-odds, calibrated again; of one alone its scores, calibrated."""
+    """The mean of scorers' log-odds, calibrated again; of one alone its scores, calibrated. A member that is there
+    twice counts twice."""
 
     members: tuple[Any, ...]
     calibration: Calibration
@@ -130,16 +132,22 @@ class Ensemble:
     def of(cls, members: tuple[Any, ...], validation: Lists, seed: int) -> Ensemble:
         """Calibrate the mean on validation."""
         block = validation.block
-        z = np.mean([m.score(block) for m in members], axis=0)
+        z = np.mean(_of_each(members, block), axis=0)
         return cls(members, fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed)))
 
     def score(self, block: Block) -> F64:
         """Calibrated log-odds (n,)."""
-        return self.of_scores([m.score(block) for m in self.members])
+        return self.of_scores(_of_each(self.members, block))
 
     def of_scores(self, scores: Sequence[F64]) -> F64:
         """Calibrated log-odds (n,) from the members' own, (n,) each."""
         return self.calibration.apply(np.mean(scores, axis=0))
+
+
+def _of_each(members: Sequence[Any], block: Block) -> list[F64]:
+    """Each member's scores (n,), computed once of one that is there twice."""
+    known = {id(member): member.score(block) for member in {id(m): m for m in members}.values()}
+    return [known[id(member)] for member in members]
 
 
 def raw_scores(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:
@@ -154,7 +162,7 @@ def raw_scores(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:
 
 def _validation_loss(z: F32, lists: Lists) -> float:
     logit = z.astype(np.float64) + lists.block.offset
-    return float(np.mean(np.logaddexp(0, logit) - lists.block.label * logit))
+    return float(np.average(np.logaddexp(0, logit) - lists.block.label * logit, weights=lists.block.weight))
 
 
 def _masked(index: I64, share: float, rng: np.random.Generator) -> I64:
@@ -165,11 +173,11 @@ def _masked(index: I64, share: float, rng: np.random.Generator) -> I64:
 
 
 def _step(scorer: keras.Model, optimizer: Any, how: Network, length: int) -> Any:
-    def step(numeric: Any, index: Any, label: Any, offset: Any) -> Any:
+    def step(numeric: Any, index: Any, label: Any, offset: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
             z = scorer([numeric, index], training=True)[0][:, 0]
             of_rows = tf.nn.sigmoid_cross_entropy_with_logits(label, z + offset)
-            loss = tf.reduce_mean(of_rows) + tf.add_n(scorer.losses or [tf.constant(0.0)])
+            loss = tf.reduce_mean(of_rows * weight) + tf.add_n(scorer.losses or [tf.constant(0.0)])
             if how.loss != "rows":
                 lists, bought = tf.reshape(z, [-1, length]), tf.reshape(label, [-1, length])
                 of_lists = _listwise(lists, bought) if how.loss == "listwise" else _pairwise(lists, bought)

@@ -69,6 +69,8 @@ def candidates(result: dict[str, Any]) -> str:
         "new_held": "new to the household, and among the candidates",
         "unsold": "neither in the history nor sold in 28 days",
         "foretold": "had the candidates been the whole history and, up to 500, the best sellers of the week to come",
+        "foretold_department": "… its history and those best sellers in the departments alone that it will buy from",
+        "foretold_category": "… in the categories alone that it will buy from",
     }
     return table(["share of what was bought", ""], [[label, f"{found[name]:.3f}"] for name, label in labels.items()])
 
@@ -108,10 +110,14 @@ def budget(result: dict[str, Any]) -> str:
 
 
 def validated(result: dict[str, Any]) -> str:
-    """What was tried on the weeks before the tests': rankers in order of their trial."""
+    """What was tried on the weeks before the tests': rankers in order of their trial, each held against the first."""
     rows = []
     for name, found in result["rankers"].items():
-        cells = [f"{found[metric]:.4f}" for metric in ("ndcg@10", "recall@20", "explore_recall@20")]
+        cells = []
+        for metric in ("ndcg@10", "recall@20"):
+            difference, low, high = found["differences"][metric]
+            cells.append(f"{found[metric]:.4f}" + (f" ({difference:+.4f}, {low:+.4f} to {high:+.4f})" if high else ""))
+        cells.append(f"{found['explore_recall@20']:.4f}")
         if "log_loss" in found:
             cells += [f"{found['roc_auc']:.4f}", f"{found['pr_auc']:.4f}", f"{found['log_loss']:.5f}"]
             shifted = found.get("calibration_over_base_shifted")

@@ -141,3 +141,46 @@ def test_a_network_learns_from_an_earlier_ranker_that_is_named(lists: tuple[List
     block = whole(rows(3))
     trees, alone, taught = (m.score(block) for _, m, _ in fit_rankers(tried, *lists, COLUMNS, {}))
     assert np.corrcoef(taught, trees)[0, 1] > np.corrcoef(alone, trees)[0, 1]
+
+
+def test_weighted_rows_of_each_user_weigh_by_what_it_bought(lists: tuple[Lists, Lists]) -> None:
+    train = replace(lists[0], wanted=np.resize([1, 3, 6, 30], len(lists[0])))
+    weight = train.weighted(1).block.weight.reshape(len(train), train.length)
+    np.testing.assert_array_equal(weight[:, 0], weight[:, -1])
+    assert weight.mean() == pytest.approx(1)
+    few, three, six, many = weight[:4, 0]
+    assert few == three == pytest.approx(2 * six) == pytest.approx(10 * many)
+    assert (lists[0].block.weight == 1).all()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Trees("binary", rounds=60, least=20, features=1),
+        Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01),
+    ],
+    ids=["trees", "network"],
+)
+def test_a_ranker_by_user_learns_from_those_of_few_purchases(how: Trees | Network, lists: tuple[Lists, Lists]) -> None:
+    """Half of the lists say the opposite of the others: the order learned is that of those with few purchases."""
+    flipped = np.arange(600) % 2 == 1
+    numeric = lists[0].block.numeric.reshape(600, 24, -1).copy()
+    numeric[flipped, :, len(schema.NUMERIC)] *= -1
+    block = replace(lists[0].block, numeric=numeric.reshape(600 * 24, -1))
+    train = Lists(block, 24, np.where(flipped, 100, 4))
+    (_, model, _), *_ = fit_rankers((Ranker("by user", how, by_user=1),), train, lists[1], COLUMNS, {})
+    test = rows(3)
+    assert np.corrcoef(model.score(whole(test)), test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.6
+
+
+def test_a_member_named_twice_counts_twice(lists: tuple[Lists, Lists]) -> None:
+    trees = Trees("binary", rounds=30, least=20)
+    rankers = (
+        Ranker("one", trees),
+        Ranker("other", replace(trees, leaves=4)),
+        Ranker("both", None, seeds=(), members=("one", "one", "other")),
+    )
+    models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, *lists, COLUMNS, {})}
+    block = whole(rows(3))
+    one, other = (models[name].score(block) for name in ("one", "other"))
+    assert spearmanr(models["both"].score(block), 2 * one + other).statistic > 0.9999

@@ -1,4 +1,4 @@
-"""What a ranker is judged by on a validation week."""
+"""What a ranker is judged by on the weeks before the tests."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from scipy.special import expit
 from training.ranking.contenders import BASELINES
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
-from training.ranking.validation import TRIED, judgement
+from training.ranking.tried import REFERENCE, TRIED
+from training.ranking.validation import Judges
 from training.retrieval.log import Catalogue, PurchaseLog
 
 USERS, ITEMS = 200, 50
 
 
-def judged(shift: float | None, is_log_odds: bool = True) -> dict[str, float]:
-    """The judgement of log-odds that are half as likely as they should be, on purchases drawn from the true ones."""
+def judged(shift: float, is_calibrated: bool = True) -> dict[str, float]:
+    """Judgement of log-odds that are half as likely as they should be, on purchases drawn from the true ones; two weeks
+    alike."""
     rng = np.random.default_rng(0)
     true = rng.normal(-2, 1, (USERS, ITEMS))
     truth = sp.csr_matrix(rng.random(true.shape) < expit(true)).astype(np.float32)
@@ -40,7 +42,10 @@ def judged(shift: float | None, is_log_odds: bool = True) -> dict[str, float]:
         np.zeros((USERS * ITEMS, 0), np.float32),
         np.zeros((USERS * ITEMS, 0), np.int64),
     )
-    return judgement(true.ravel() - np.log(2), rows, week, is_log_odds, shift)
+    judges, scores = Judges((rows,) * 2, (week,) * 2, (shift,) * 2), [true.ravel() - np.log(2)] * 2
+    accuracy = judges.accuracy(scores)
+    assert {len(values) for values in accuracy.values()} == {2 * USERS}
+    return {name: float(v.mean()) for name, v in accuracy.items()} | judges.discrimination(scores, is_calibrated)
 
 
 def test_a_shift_to_the_level_mends_probabilities_and_leaves_the_order() -> None:
@@ -59,15 +64,14 @@ def judgement_of_chance() -> float:
     return float(expit(np.random.default_rng(0).normal(-2, 1, (USERS, ITEMS))).mean())
 
 
-def test_scores_that_order_only_have_no_calibration() -> None:
-    assert set(judged(0.0, is_log_odds=False)) == {"ndcg@10", "recall@20", "explore_recall@20"}
-    assert "log_loss" in judged(None)
-    assert "log_loss_shifted" not in judged(None)
+def test_what_was_not_calibrated_is_not_shifted() -> None:
+    assert "log_loss_shifted" not in judged(0.0, is_calibrated=False)
 
 
 def test_settings_and_rankers_that_are_tried_have_distinct_names_and_members_come_before() -> None:
     for contender in BASELINES:
         assert len(set(map(str, contender.settings))) == len(contender.settings)
+    assert TRIED[0] == REFERENCE
     names = [ranker.name for ranker in TRIED]
     assert len(set(names)) == len(names)
     for n, ranker in enumerate(TRIED):

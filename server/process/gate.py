@@ -29,7 +29,7 @@ import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 
 from server.process.again import Again
-from server.process.bounds import FRESH_SECONDS, Awaited, Bounds
+from server.process.bounds import FRESH_SECONDS, Allowance, Awaited, Bounds
 from server.process.context import NOTHING, Context, Forget
 from server.process.core import Core
 from server.process.events import Events
@@ -97,7 +97,9 @@ class Gate:
         self._room = Room(bounds)
         self._closing = False
         self._state.server = Core(self, self._core)
-        self._unknown = Unknown(self._state, self._ask_for_unknown)
+        self._unknown = Unknown(
+            self._state, self._ask_for_unknown, self._again.soon, AT_HAND, Allowance(bounds.refusals)
+        )
         self._events = Events(self._state, Gated, self._answer_some, self._watch_late, self._idle, awake_seconds)
 
     def start(self) -> None:
@@ -110,7 +112,6 @@ class Gate:
             self._ask(method)
         self._ask_for_more()
         self._ask_up_to(AT_HAND, [method for method in self._methods.values() if not method.bounded])
-        self._unknown.want(AT_HAND)
         self._events.start(self._bounds.threads + 1)
 
     def arrived(self, method: Gated, event: Any) -> Forget:
@@ -259,6 +260,7 @@ class Gate:
         """Ask for as many calls of each method as there is room for, so that a burst need not wait in the C core."""
         if not self._closing:
             self._ask_up_to(self._left(), self._bounded)
+            self._unknown.ask()
 
     def _ask_up_to(self, left: int, methods: Iterable[Gated]) -> None:
         """The same of these methods, where so many more may come in."""
@@ -281,7 +283,7 @@ class Gate:
     def close(self) -> None:
         """Ask for all calls that wait; none will come after. The server's lock is held."""
         self._closing = True
-        self._unknown.want(AT_THE_END, more=False)
+        self._unknown.close()
         for method in self._methods.values():
             while method.asked < AT_THE_END:
                 self._ask(method)

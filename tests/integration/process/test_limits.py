@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -77,6 +78,22 @@ def test_more_candidates_than_allowed_are_refused(trained: Shop) -> None:
         assert len(client.rank("u1", CANDIDATES[:10])) == 10
 
 
+HEALTH_AGAIN = {
+    "methodConfig": [
+        {
+            "name": [{"service": "grpc.health.v1.Health"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
 def test_health_answers_while_more_is_asked_than_can_be_answered(
     trained: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +101,8 @@ def test_health_answers_while_more_is_asked_than_can_be_answered(
         release = threading.Event()
         rank = running.ranker.rank
         monkeypatch.setattr(running.ranker, "rank", lambda *query: (release.wait(10), rank(*query))[1])
-        with grpc.insecure_channel(running.address) as channel:
+        # A stream that begins while another ends, at the limit, may be refused (UNAVAILABLE), and is begun again.
+        with grpc.insecure_channel(running.address, [("grpc.service_config", json.dumps(HEALTH_AGAIN))]) as channel:
             stub, health = ranking_pb2_grpc.RankingServiceStub(channel), health_pb2_grpc.HealthStub(channel)
             # A connection that has answered knows its limit of calls: none of them is refused for being one too many.
             health.Check(health_pb2.HealthCheckRequest(), timeout=5)

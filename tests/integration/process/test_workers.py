@@ -137,9 +137,8 @@ def test_workers_tell_each_other_which_version_serves(pair: Served) -> None:
     served, workers = pair, pair.workers()
 
     def told() -> list[int]:
-        with grpc.insecure_channel(
-            served.address
-        ) as channel:  # a new one: the last may end at the worker that was killed
+        # A new connection each time: the last may end at the worker that was killed.
+        with grpc.insecure_channel(served.address) as channel:
             checked = model_pb2_grpc.ModelServiceStub(channel).ActivateModel(
                 model_pb2.ActivateModelRequest(model="purchase", version=1, validate_only=True), wait_for_ready=True
             )

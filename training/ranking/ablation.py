@@ -18,13 +18,13 @@ from training.model import Architecture
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
     CHAMPION,
-    HOUSEHOLDS,
     LAMBDARANK,
     LAMBDARANKS,
     LIGHTGBM,
     LIGHTGBM_HOUSEHOLDS,
-    LISTS,
     LISTWISE,
+    LISTWISE_HOUSEHOLDS,
+    LISTWISES_HOUSEHOLDS,
     MLPS,
     PAIRWISE,
     PIECEWISE,
@@ -76,6 +76,12 @@ class Ranker:
     teacher: str = ""
     by_user: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.by_user and self.is_log_odds and not self.members:
+            raise ValueError(f"{self.name}: log-odds of rows that weigh differently are not those of all purchases")
+        if self.by_user and isinstance(self.how, Network) and self.how.loss == "pairwise":
+            raise ValueError(f"{self.name}: a loss of pairs takes no weights")
+
     @property
     def is_calibrated(self) -> bool:
         """Whether its log-odds take over the level of the validation weeks: those of trees and given models do not."""
@@ -107,9 +113,21 @@ RANKERS = (
     Ranker(LAMBDARANK, LIST_TREES, is_log_odds=False),
     Ranker(LAMBDARANKS, LIST_TREES, seeds=(1, 2), members=(LAMBDARANK,)),
     Ranker(LIGHTGBM_HOUSEHOLDS, TREES, is_log_odds=False, by_user=1),
-    Ranker(HOUSEHOLDS, HOUSEHOLD_NETWORK, is_log_odds=False, teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
-    Ranker(LISTS, HOUSEHOLD_NETWORK, seeds=(1, 2), members=(HOUSEHOLDS,), teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
-    Ranker(CHAMPION, None, seeds=(), members=(MLPS, LISTS, LISTS, LIGHTGBM_HOUSEHOLDS, LAMBDARANKS)),
+    Ranker(LISTWISE_HOUSEHOLDS, HOUSEHOLD_NETWORK, is_log_odds=False, teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
+    Ranker(
+        LISTWISES_HOUSEHOLDS,
+        HOUSEHOLD_NETWORK,
+        seeds=(1, 2),
+        members=(LISTWISE_HOUSEHOLDS,),
+        teacher=LIGHTGBM_HOUSEHOLDS,
+        by_user=1,
+    ),
+    Ranker(
+        CHAMPION,
+        None,
+        seeds=(),
+        members=(MLPS, LISTWISES_HOUSEHOLDS, LISTWISES_HOUSEHOLDS, LIGHTGBM_HOUSEHOLDS, LAMBDARANKS),
+    ),
 )
 
 

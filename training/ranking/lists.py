@@ -32,7 +32,7 @@ class Lists:
         return len(self.block) // self.length
 
     def weighted(self, power: float) -> Lists:
-        """The lists with rows that weigh by 1 / wanted to this power, 1 in the mean.
+        """The lists with rows that weigh by 1 / wanted to this power, 1 in the mean; see LEAST_WANTED.
 
         Recall@K is a mean over users, each of whose purchases counts for 1 / wanted: a purchase of few says more of it
         than one of many. By as much (power 1) a row's log-odds order a list by what it is expected to add to recall.

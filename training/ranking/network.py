@@ -33,7 +33,8 @@ BIN_ROWS = 100_000
 
 @dataclass(frozen=True)
 class Network:
-    """How to train. loss: of rows alone, or with a term over lists of weight `share`.
+    """How to train. loss: of rows alone, each by its weight, or with a term over lists of weight `share`, to which
+    every list counts alike.
 
     lists: lists a step. average: span of the running mean of weights that is kept in their place, as a part of all
     steps (see `training.fit.Settings`); 0 for none. dropout_categories: share of categories masked in training, so that

@@ -116,7 +116,8 @@ def validated(result: dict[str, Any]) -> str:
         cells = []
         for metric in ("ndcg@10", "recall@20"):
             difference, low, high = found["differences"][metric]
-            cells.append(f"{found[metric]:.4f}" + (f" ({difference:+.4f}, {low:+.4f} to {high:+.4f})" if high else ""))
+            apart = f" ({difference:+.4f}, {low:+.4f} to {high:+.4f})"
+            cells.append(f"{found[metric]:.4f}" + ("" if name == result["protocol"]["against"] else apart))
         cells.append(f"{found['explore_recall@20']:.4f}")
         if "log_loss" in found:
             cells += [f"{found['roc_auc']:.4f}", f"{found['pr_auc']:.4f}", f"{found['log_loss']:.5f}"]

@@ -28,13 +28,15 @@ from training.ranking.protocol import Protocol
 from training.ranking.rows import Rows, columns_of
 from training.ranking.run import CANDIDATES, LIST, Evaluation, kept_rows
 from training.ranking.slate import Week, by_scores, measured
-from training.ranking.tried import REFERENCE, TRIED
+from training.ranking.tried import TRIED
 from training.ranking.tuning import tune
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, read_log
 
-JUDGED = 3
+JUDGED_WEEKS = 3
 """Weeks that judge. Of one alone a difference in Recall@20 has a standard error of 0.002, of three 0.001."""
+WHOLE = ("ndcg@10", "recall@20")
+"""Measures of slates that may hold what the household has."""
 
 
 def validate_rankers(
@@ -52,10 +54,7 @@ def validate_rankers(
     protocol = protocol or Protocol()
     log = read_log(paths).before(min(protocol.test))
     weeks = Weeks.before(protocol.test, train=protocol.train, validation=1)
-    every = (*weeks.train, *weeks.validation)
-    if len(every) < JUDGED + 2:
-        raise UserError(f"{protocol.train} training weeks: at least {JUDGED + 1} are needed to try rankers on")
-    learned, calibrated, cutoffs = every[: -JUDGED - 1], every[-JUDGED - 1], every[-JUDGED:]
+    learned, calibrated, cutoffs = split(weeks)
     work = Evaluation(paths, log, weeks, protocol, (), stage)
 
     def made(cutoff: datetime, n: int = 0, parts: int = 1) -> Rows:
@@ -79,8 +78,8 @@ def validate_rankers(
             "base_rate": float(np.mean(np.concatenate([rows.label.ravel() for rows in judges.rows]))),
             "level_shifts": list(judges.shifts),
             "level_forecast_errors": forecast_errors(log, cutoffs[-1]),
-            "levels": {f"{cutoff:%Y-%m-%d}": level(log, cutoff) for cutoff in every},
-            "against": REFERENCE.name,
+            "levels": {f"{cutoff:%Y-%m-%d}": level(log, cutoff) for cutoff in (*weeks.train, *weeks.validation)},
+            "against": tried[0].name,
         },
         "rankers": {},
     }
@@ -104,7 +103,17 @@ def validate_rankers(
     return result
 
 
-WHOLE = ("ndcg@10", "recall@20")
+def split(weeks: Weeks) -> tuple[tuple[datetime, ...], datetime, tuple[datetime, ...]]:
+    """The cutoffs that rankers learn from, that which calibrates them, and those that judge, in order of time.
+
+    Raises UserError where there are too few.
+    """
+    every = (*weeks.train, *weeks.validation)
+    if len(every) < JUDGED_WEEKS + 2:
+        raise UserError(
+            f"{len(every)} weeks before the tests: at least {JUDGED_WEEKS + 2} are needed to try rankers on"
+        )
+    return every[: -JUDGED_WEEKS - 1], every[-JUDGED_WEEKS - 1], every[-JUDGED_WEEKS:]
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class Judges:
     def discrimination(self, scores: Sequence[F64], is_calibrated: bool) -> dict[str, float]:
         """How well log-odds tell purchases from the rest, and calibration error over base.
 
-        `shifted` is after the shift to each week's level, absent where they are not calibrated.
+        Those that end in `shifted` are after the shift to each week's level, absent where they are not calibrated.
         """
         label = np.concatenate([rows.label.ravel() for rows in self.rows]).astype(np.float32)
         base = float(label.mean())

@@ -168,9 +168,22 @@ def test_a_ranker_by_user_learns_from_those_of_few_purchases(how: Trees | Networ
     numeric[flipped, :, len(schema.NUMERIC)] *= -1
     block = replace(lists[0].block, numeric=numeric.reshape(600 * 24, -1))
     train = Lists(block, 24, np.where(flipped, 100, 4))
-    (_, model, _), *_ = fit_rankers((Ranker("by user", how, by_user=1),), train, lists[1], COLUMNS, {})
+    rankers = (
+        Ranker("by user", how, is_log_odds=False, by_user=1),
+        Ranker("calibrated", None, seeds=(), members=("by user",)),
+    )
+    models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, train, lists[1], COLUMNS, {})}
     test = rows(3)
-    assert np.corrcoef(model.score(whole(test)), test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.6
+    z = models["calibrated"].score(whole(test))
+    assert np.corrcoef(z, test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.6
+    assert expit(z).mean() == pytest.approx(test.label.mean(), rel=0.15)  # of rows that all weigh the same
+
+
+def test_what_would_be_published_as_log_odds_or_ignore_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="by user: log-odds of rows that weigh differently"):
+        Ranker("by user", Trees("binary"), by_user=1)
+    with pytest.raises(ValueError, match="pairs: a loss of pairs takes no weights"):
+        Ranker("pairs", Network(loss="pairwise"), is_log_odds=False, by_user=1)
 
 
 def test_a_member_named_twice_counts_twice(lists: tuple[Lists, Lists]) -> None:

@@ -24,14 +24,16 @@ def test_best_sellers_of_the_week_fill_the_places_that_the_history_leaves() -> N
 
 
 def test_whoever_knows_the_departments_keeps_to_them() -> None:
-    owned = sp.csr_matrix(np.array([[0, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]], np.float32))
-    truth = sp.csr_matrix(np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0]], np.float32))
-    departments = {"department": np.array(["a", "a", "b", "b", "c", "c"], object)}
+    owned = sp.csr_matrix(np.array([[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], np.float32))
+    truth = sp.csr_matrix(np.array([[1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0], [1, 0, 0, 1, 1, 0]], np.float32))
+    departments = {"department": np.array(["a", "a", "a", "b", "b", "c"], object)}
     items = np.array([f"i{n}" for n in range(6)], object)
-    catalogue = Catalogue(np.array(["u", "v"], object), items, np.arange(6), departments)
+    catalogue = Catalogue(np.array(["u", "v", "w"], object), items, np.arange(6), departments)
     log = PurchaseLog.__new__(PurchaseLog)
     object.__setattr__(log, "catalogue", catalogue)
-    week = Week(datetime(2024, 1, 1), log, np.arange(2), truth, unseen(truth, owned), owned)
-    # The first buys from a alone, where it had item 1; the second from b and c. Items 3 and 5 are not sold.
-    assert foretold_within("department", np.arange(2), week, 3).tolist() == [2, 2]
-    assert foretold_within("department", np.arange(2), week, 1).tolist() == [1, 1]
+    week = Week(datetime(2024, 1, 1), log, np.arange(3), truth, unseen(truth, owned), owned)
+    # Sales: item 0 three, item 3 two, items 1 and 4 one each. The first buys from a alone, where it had items 1 and 2.
+    assert foretold_within("department", np.arange(3), week, 1).tolist() == [1, 1, 1]
+    assert foretold_within("department", np.arange(3), week, 2).tolist() == [1, 2, 2]
+    assert foretold_within("department", np.arange(3), week, 3).tolist() == [2, 2, 2]
+    assert foretold_within("department", np.arange(3), week, 4).tolist() == [2, 2, 3]

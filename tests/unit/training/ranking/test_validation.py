@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.special import expit
 
+from shoprank.errors import UserError
 from training.ranking.contenders import BASELINES
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
 from training.ranking.tried import REFERENCE, TRIED
-from training.ranking.validation import Judges
-from training.retrieval.log import Catalogue, PurchaseLog
+from training.ranking.validation import Judges, split
+from training.ranking.weeks import Weeks
+from training.retrieval.log import F64, Catalogue, PurchaseLog
 
 USERS, ITEMS = 200, 50
 
 
-def judged(shift: float, is_calibrated: bool = True) -> dict[str, float]:
-    """Judgement of log-odds that are half as likely as they should be, on purchases drawn from the true ones; two weeks
-    alike."""
+def judges(factor: float) -> tuple[Judges, list[F64]]:
+    """A week of purchases drawn from true log-odds, and log-odds that are `factor` times as likely."""
     rng = np.random.default_rng(0)
     true = rng.normal(-2, 1, (USERS, ITEMS))
     truth = sp.csr_matrix(rng.random(true.shape) < expit(true)).astype(np.float32)
@@ -42,10 +43,17 @@ def judged(shift: float, is_calibrated: bool = True) -> dict[str, float]:
         np.zeros((USERS * ITEMS, 0), np.float32),
         np.zeros((USERS * ITEMS, 0), np.int64),
     )
-    judges, scores = Judges((rows,) * 2, (week,) * 2, (shift,) * 2), [true.ravel() - np.log(2)] * 2
-    accuracy = judges.accuracy(scores)
+    return Judges((rows,), (week,), (0.0,)), [true.ravel() + np.log(factor)]
+
+
+def judged(shift: float, is_calibrated: bool = True) -> dict[str, float]:
+    """Judgement of two weeks alike, of log-odds that are half as likely as they should be."""
+    one, scores = judges(0.5)
+    two = Judges(one.rows * 2, one.weeks * 2, (shift,) * 2)
+    accuracy = two.accuracy(scores * 2)
     assert {len(values) for values in accuracy.values()} == {2 * USERS}
-    return {name: float(v.mean()) for name, v in accuracy.items()} | judges.discrimination(scores, is_calibrated)
+    means = {name: float(values.mean()) for name, values in accuracy.items()}
+    return means | two.discrimination(scores * 2, is_calibrated)
 
 
 def test_a_shift_to_the_level_mends_probabilities_and_leaves_the_order() -> None:
@@ -76,3 +84,23 @@ def test_settings_and_rankers_that_are_tried_have_distinct_names_and_members_com
     assert len(set(names)) == len(names)
     for n, ranker in enumerate(TRIED):
         assert set(ranker.members) <= set(names[:n])
+
+
+def test_weeks_that_judge_come_after_those_that_rankers_learn_from() -> None:
+    weeks = Weeks.before((datetime(2017, 10, 30),), train=8, validation=1)
+    learned, calibrated, judged = split(weeks)
+    every = [*learned, calibrated, *judged]
+    assert every == sorted(set(every))
+    assert (len(learned), len(judged)) == (5, 3)
+    assert judged[-1] + timedelta(days=7) == datetime(2017, 10, 30)
+    with pytest.raises(UserError, match="4 weeks before the tests: at least 5 are needed"):
+        split(Weeks.before((datetime(2017, 10, 30),), train=3, validation=1))
+
+
+def test_each_week_is_shifted_to_its_own_level() -> None:
+    """Log-odds of one week are half as likely as they should be, of the other twice: each has its own shift."""
+    low, high = (judges(factor) for factor in (0.5, 2.0))
+    both = Judges(low[0].rows + high[0].rows, low[0].weeks + high[0].weeks, (np.log(2), -np.log(2)))
+    found = both.discrimination([*low[1], *high[1]], is_calibrated=True)
+    assert found["calibration_over_base"] > 0.3
+    assert found["calibration_over_base_shifted"] < 0.1

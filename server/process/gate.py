@@ -93,7 +93,7 @@ class Gate:
         self._streams: set[Stream] = set()
         self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
-        self._again = Again(self._state.lock, FRESH_SECONDS, self._ask_for_more)
+        self._again = Again(self._state.lock, FRESH_SECONDS, self._ask_again)
         self._room = Room(bounds)
         self._closing = False
         self._state.server = Core(self, self._core)
@@ -110,7 +110,7 @@ class Gate:
         self._core.start()
         for method in self._methods.values():
             self._ask(method)
-        self._ask_for_more()
+        self._ask_again()
         self._ask_up_to(AT_HAND, [method for method in self._methods.values() if not method.bounded])
         self._events.start(self._bounds.threads + 1)
 
@@ -260,6 +260,11 @@ class Gate:
         """Ask for as many calls of each method as there is room for, so that a burst need not wait in the C core."""
         if not self._closing:
             self._ask_up_to(self._left(), self._bounded)
+
+    def _ask_again(self) -> None:
+        """The same, and for calls of unknown methods, which are seldom worth a look after each piece of work."""
+        if not self._closing:
+            self._ask_for_more()
             self._unknown.ask()
 
     def _ask_up_to(self, left: int, methods: Iterable[Gated]) -> None:

@@ -69,20 +69,7 @@ def validate_rankers(
         tuple(level_shift(log, [calibrated], cutoff) for cutoff in cutoffs),
     )
     columns = columns_of([g.source for g in contenders.generators()])
-    result: dict[str, Any] = {
-        "protocol": {
-            "train": [f"{cutoff:%Y-%m-%d}" for cutoff in learned],
-            "calibrated": f"{calibrated:%Y-%m-%d}",
-            "judged": [f"{cutoff:%Y-%m-%d}" for cutoff in cutoffs],
-            "households": [len(week.users) for week in judges.weeks],
-            "base_rate": float(np.mean(np.concatenate([rows.label.ravel() for rows in judges.rows]))),
-            "level_shifts": list(judges.shifts),
-            "level_forecast_errors": forecast_errors(log, cutoffs[-1]),
-            "levels": {f"{cutoff:%Y-%m-%d}": level(log, cutoff) for cutoff in (*weeks.train, *weeks.validation)},
-            "against": tried[0].name,
-        },
-        "rankers": {},
-    }
+    result: dict[str, Any] = {"protocol": {**_described(work, judges), "against": tried[0].name}, "rankers": {}}
     households = Households.of(judges.weeks)
     first: dict[str, F64] = {}
     for ranker, model, _ in fit_rankers(tried, train, validation, columns, {}, stage):
@@ -150,6 +137,22 @@ class Judges:
             found["log_loss_shifted"] = moved["log_loss"]
             found["calibration_over_base_shifted"] = moved["calibration_error"] / base
         return found
+
+
+def _described(work: Evaluation, judges: Judges) -> dict[str, Any]:
+    """Which weeks are for what, and how much households buy in them."""
+    learned, calibrated, cutoffs = split(work.weeks)
+    every = (*learned, calibrated, *cutoffs)
+    return {
+        "train": [f"{cutoff:%Y-%m-%d}" for cutoff in learned],
+        "calibrated": f"{calibrated:%Y-%m-%d}",
+        "judged": [f"{cutoff:%Y-%m-%d}" for cutoff in cutoffs],
+        "households": [len(week.users) for week in judges.weeks],
+        "base_rate": float(np.mean(np.concatenate([rows.label.ravel() for rows in judges.rows]))),
+        "level_shifts": list(judges.shifts),
+        "level_forecast_errors": forecast_errors(work.log, cutoffs[-1]),
+        "levels": {f"{cutoff:%Y-%m-%d}": level(work.log, cutoff) for cutoff in every},
+    }
 
 
 def tuned_trials(paths: DataPaths, week: Week, stage: Callable[[str], None]) -> Mapping[str, Mapping[str, Any]]:

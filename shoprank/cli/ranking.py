@@ -10,6 +10,7 @@ import typer
 from shoprank.cli.app import app
 from shoprank.cli.console import stderr, stdout
 from shoprank.cli.options import DataDir
+from training.ranking.protocol import Protocol
 
 
 @app.command(name="evaluate-ranking")
@@ -19,11 +20,17 @@ def evaluate_ranking(
     test_weeks: Annotated[
         int | None, typer.Option(min=1, help="Test on so many last weeks; three weeks of 2017 by default.")
     ] = None,
-    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks rankers learn from.")] = 8,
-    validation_weeks: Annotated[int, typer.Option(min=1, help="Weeks that choose settings.")] = 1,
-    parts: Annotated[int, typer.Option(min=1, help="A training week takes every so many users, in turn.")] = 1,
-    tuned_on: Annotated[int, typer.Option(min=1, help="Settings are tried on every so many users.")] = 3,
-    repeats: Annotated[bool, typer.Option(help="Whether people take an item again; else nobody is shown it.")] = True,
+    train_weeks: Annotated[int, typer.Option(min=1, help="Weeks rankers learn from.")] = Protocol.train,
+    validation_weeks: Annotated[int, typer.Option(min=1, help="Weeks that choose settings.")] = Protocol.validation,
+    parts: Annotated[int, typer.Option(min=1, help="A training week takes every so many users, in turn.")] = (
+        Protocol.parts
+    ),
+    tuned_on: Annotated[int, typer.Option(min=1, help="Settings are tried on every so many users.")] = (
+        Protocol.tuned_on
+    ),
+    repeats: Annotated[bool, typer.Option(help="Whether people take an item again; else nobody is shown it.")] = (
+        Protocol.repeats
+    ),
 ) -> None:
     """Hold slates from retrieval and ranking against tuned baselines on test weeks; writes JSON and plots."""
     from rich.table import Table
@@ -34,11 +41,11 @@ def evaluate_ranking(
     import_tensorflow_quietly()
     from training.ingest import event_range
     from training.ranking.plots import write_plots
-    from training.ranking.protocol import TEST, Protocol, last_weeks
+    from training.ranking.protocol import last_weeks
     from training.ranking.run import evaluate_ranking as run
 
     paths = DataPaths(data)
-    test = TEST if test_weeks is None else last_weeks(event_range(paths)[1], test_weeks)
+    test = Protocol.test if test_weeks is None else last_weeks(event_range(paths)[1], test_weeks)
     protocol = Protocol(test, train_weeks, validation_weeks, parts, tuned_on, repeats)
     folder = out or paths.evaluation
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,14 @@ import pytest
 from feature_repo import schema
 from feature_repo.store import applied_store
 from feature_repo.views import TTL
+from shoprank.errors import UserError
 from tests.conftest import Shop
 from tests.world import ITEMS, USERS
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.features.snapshots import snapshot_path
+from training.ranking.rows import features
+from training.retrieval.blend import Candidates
+from training.retrieval.log import read_log
 
 
 def newest(shop: Shop, view: str, key: str, entity: str, at: datetime) -> dict[str, Any] | None:
@@ -65,3 +69,12 @@ def test_a_key_outside_the_catalogue_is_an_error(shop: Shop) -> None:
     catalogue = catalogue_at(applied_store(shop.paths), ["i1"], shop.schedule.test)
     with pytest.raises(KeyError):
         catalogue.positions(np.array([12345]))
+
+
+def test_candidates_of_a_time_before_every_snapshot_are_refused(shop: Shop) -> None:
+    early = shop.schedule.cutoffs[0] - timedelta(days=7)
+    log = read_log(shop.paths)
+    users, items = np.zeros(1, np.int64), np.zeros((1, 2), np.int32)
+    candidates = Candidates(users, items, np.zeros((1, 2, 1), np.float32), np.zeros((1, 2, 1), np.int16), ("any",))
+    with pytest.raises(UserError, match=f"no features of any item at {early:%Y-%m-%d}"):
+        features(shop.paths, log, early, candidates)

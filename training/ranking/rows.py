@@ -14,6 +14,7 @@ from feature_repo import schema
 from feature_repo.paths import DataPaths
 from feature_repo.store import applied_store
 from feature_repo.transforms import assemble
+from shoprank.errors import UserError
 from training.dataset.labels import epoch
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.evaluate.slates import member
@@ -87,7 +88,7 @@ def rows_at(
     cutoff: datetime,
     candidates: Candidates,
 ) -> Rows:
-    """Label the candidates and join the features as they were at the cutoff."""
+    """Label the candidates and join the features as they were at the cutoff. Raises UserError where there are none."""
     truth, owned = log.truth(cutoff, HORIZON), log.before(cutoff).owned()
     users = np.asarray(candidates.users, np.int64)
     numeric, categorical = features(paths, log, cutoff, candidates)
@@ -108,6 +109,8 @@ def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: C
     """Numbers (n·k, F) and keys (n·k, C) of the candidates, by the point-in-time join and the transforms of serving."""
     store, time = applied_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
+    if not len(catalogue):
+        raise UserError(f"no features of any item at {cutoff:%Y-%m-%d}: `shoprank features` made none so early")
     ids = log.catalogue.user_ids[candidates.users].tolist()
     users = users_at(store, ids, [cutoff] * len(ids))
     n, k = candidates.items.shape

@@ -60,27 +60,31 @@ class Ranker:
 
     how: its settings, None for an ensemble of earlier ones alone and for a model that is given. columns: `schema` for
     the stored features, `all` for those of retrieval and the item's own key too. seeds: of what is trained beyond the
-    members. members: names of earlier rankers whose scores are averaged with them, and calibrated; one that is named
-    twice counts twice. is_log_odds: whether scores are. calendar: whether columns of the moment are shown. teacher:
-    name of an earlier ranker that a network learns from beside the labels. by_user: power of 1 / purchases of the user
-    by which its rows weigh in what is learned (`Lists.weighted`); its scores alone are no log-odds then.
+    members. members: earlier rankers whose scores are averaged with them and calibrated, by name, and how much each
+    counts beside one of a seed. calendar: whether columns of the moment are shown. teacher: name of an earlier ranker
+    that a network learns from beside the labels. by_user: power of 1 / purchases of the user by which its rows weigh in
+    what is learned (`Lists.weighted`).
     """
 
     name: str
     how: Network | Trees | None
     columns: str = "all"
     seeds: tuple[int, ...] = (0,)
-    members: tuple[str, ...] = ()
-    is_log_odds: bool = True
+    members: Mapping[str, float] = field(default_factory=dict)
     calendar: bool = False
     teacher: str = ""
     by_user: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.by_user and self.is_log_odds and not self.members:
-            raise ValueError(f"{self.name}: log-odds of rows that weigh differently are not those of all purchases")
         if self.by_user and isinstance(self.how, Network) and self.how.loss == "pairwise":
             raise ValueError(f"{self.name}: a loss of pairs takes no weights")
+
+    @property
+    def is_log_odds(self) -> bool:
+        """Whether its scores are: not those that order only, nor those of rows that weigh differently, which are the
+        log-odds of another population."""
+        orders = isinstance(self.how, Trees) and self.how.objective == "lambdarank"
+        return bool(self.members) or not (orders or self.by_user)
 
     @property
     def is_calibrated(self) -> bool:
@@ -109,16 +113,16 @@ RANKERS = (
     Ranker(TAUGHT, TAUGHT_NETWORK, teacher=LIGHTGBM),
     Ranker(LISTWISE, LIST_NETWORK, teacher=LIGHTGBM),
     Ranker(PAIRWISE, replace(TAUGHT_NETWORK, loss="pairwise"), teacher=LIGHTGBM),
-    Ranker(MLPS, TAUGHT_NETWORK, seeds=(1, 2, 3), members=(TAUGHT,), teacher=LIGHTGBM),
-    Ranker(LAMBDARANK, LIST_TREES, is_log_odds=False),
-    Ranker(LAMBDARANKS, LIST_TREES, seeds=(1, 2), members=(LAMBDARANK,)),
-    Ranker(LIGHTGBM_HOUSEHOLDS, TREES, is_log_odds=False, by_user=1),
-    Ranker(LISTWISE_HOUSEHOLDS, HOUSEHOLD_NETWORK, is_log_odds=False, teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
+    Ranker(MLPS, TAUGHT_NETWORK, seeds=(1, 2, 3), members={TAUGHT: 1}, teacher=LIGHTGBM),
+    Ranker(LAMBDARANK, LIST_TREES),
+    Ranker(LAMBDARANKS, LIST_TREES, seeds=(1, 2), members={LAMBDARANK: 1}),
+    Ranker(LIGHTGBM_HOUSEHOLDS, TREES, by_user=1),
+    Ranker(LISTWISE_HOUSEHOLDS, HOUSEHOLD_NETWORK, teacher=LIGHTGBM_HOUSEHOLDS, by_user=1),
     Ranker(
         LISTWISES_HOUSEHOLDS,
         HOUSEHOLD_NETWORK,
         seeds=(1, 2),
-        members=(LISTWISE_HOUSEHOLDS,),
+        members={LISTWISE_HOUSEHOLDS: 1},
         teacher=LIGHTGBM_HOUSEHOLDS,
         by_user=1,
     ),
@@ -126,7 +130,7 @@ RANKERS = (
         CHAMPION,
         None,
         seeds=(),
-        members=(MLPS, LISTWISES_HOUSEHOLDS, LISTWISES_HOUSEHOLDS, LIGHTGBM_HOUSEHOLDS, LAMBDARANKS),
+        members={MLPS: 1, LISTWISES_HOUSEHOLDS: 2, LIGHTGBM_HOUSEHOLDS: 1, LAMBDARANKS: 1},
     ),
 )
 
@@ -174,8 +178,9 @@ def fit_rankers(
         taught = answers.get(ranker.teacher)
         models = [_fit(ranker, train, validation, encodings[key], seed, taught) for seed in ranker.seeds]
         models += [fitted[name][0] for name in ranker.members]
-        model = models[0] if ranker.how and len(models) == 1 else Ensemble.of(tuple(models), validation, 0)
-        seconds = perf_counter() - start + sum(fitted[name][1] for name in set(ranker.members))
+        weights = (*(1.0 for _ in ranker.seeds), *ranker.members.values())
+        model = models[0] if ranker.how and len(models) == 1 else Ensemble.of(tuple(models), weights, validation)
+        seconds = perf_counter() - start + sum(fitted[name][1] for name in ranker.members)
         fitted[ranker.name] = (model, seconds)
         yield ranker, model, seconds
 

@@ -123,32 +123,27 @@ class TrainedNetwork:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The mean of scorers' log-odds, calibrated again; of one alone its scores, calibrated. A member that is there
-    twice counts twice."""
+    """The mean of scorers' log-odds by their weights, calibrated again; of one alone its scores, calibrated."""
 
     members: tuple[Any, ...]
+    weights: tuple[float, ...]
     calibration: Calibration
 
     @classmethod
-    def of(cls, members: tuple[Any, ...], validation: Lists, seed: int) -> Ensemble:
+    def of(cls, members: tuple[Any, ...], weights: tuple[float, ...], validation: Lists) -> Ensemble:
         """Calibrate the mean on validation."""
         block = validation.block
-        z = np.mean(_of_each(members, block), axis=0)
-        return cls(members, fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed)))
+        z = np.average([member.score(block) for member in members], axis=0, weights=weights)
+        calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(0))
+        return cls(members, weights, calibration)
 
     def score(self, block: Block) -> F64:
         """Calibrated log-odds (n,)."""
-        return self.of_scores(_of_each(self.members, block))
+        return self.of_scores([member.score(block) for member in self.members])
 
     def of_scores(self, scores: Sequence[F64]) -> F64:
         """Calibrated log-odds (n,) from the members' own, (n,) each."""
-        return self.calibration.apply(np.mean(scores, axis=0))
-
-
-def _of_each(members: Sequence[Any], block: Block) -> list[F64]:
-    """Each member's scores (n,), computed once of one that is there twice."""
-    known = {id(member): member.score(block) for member in {id(m): m for m in members}.values()}
-    return [known[id(member)] for member in members]
+        return self.calibration.apply(np.average(scores, axis=0, weights=self.weights))
 
 
 def raw_scores(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:

@@ -177,8 +177,7 @@ def _scores(
                 return known[id(model)]
             if isinstance(model, Ensemble):
                 members = [scored(member) for member in model.members]
-                seconds = sum({id(m): t for m, (_, t) in zip(model.members, members, strict=True)}.values())
-                known[id(model)] = model.of_scores([z for z, _ in members]), seconds
+                known[id(model)] = model.of_scores([z for z, _ in members]), sum(t for _, t in members)
             else:
                 start = perf_counter()
                 known[id(model)] = model.score(block), perf_counter() - start

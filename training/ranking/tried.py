@@ -20,20 +20,19 @@ from training.ranking.trees import Trees
 def _lambdarank(leaves: int, rate: float, least: int, by_user: float = 0) -> Ranker:
     how = Trees("lambdarank", leaves, rate, 800, least)
     name = f"LambdaRank, {leaves} leaves, rate {rate}, {least} rows a leaf"
-    return Ranker(name + (f", by household {by_user}" if by_user else ""), how, is_log_odds=False, by_user=by_user)
+    return Ranker(name + (f", by household {by_user}" if by_user else ""), how, by_user=by_user)
 
 
 REFERENCE = _lambdarank(31, 0.03, 500)
 """What the others are held against."""
-_CALIBRATED = Ranker("LambdaRank, calibrated", None, seeds=(), members=(REFERENCE.name,))
+_CALIBRATED = Ranker("LambdaRank, calibrated", None, seeds=(), members={REFERENCE.name: 1})
 _LEAVES = Ranker("LightGBM, 31 leaves", TREES)
-_BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", TREES, is_log_odds=False, by_user=1)
+_BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", TREES, by_user=1)
 _TAUGHT = Ranker("MLP, 8 bins, taught", TAUGHT_NETWORK, teacher=_LEAVES.name)
 _LISTS = Ranker("MLP, 8 bins, taught, rows and lists", LIST_NETWORK, teacher=_LEAVES.name)
 _LISTS_BY_HOUSEHOLD = Ranker(
     "MLP, 8 bins, taught, rows and lists, by household",
     HOUSEHOLD_NETWORK,
-    is_log_odds=False,
     teacher=_BY_HOUSEHOLD.name,
     by_user=1,
 )
@@ -47,22 +46,25 @@ TRIED = (
     _CALIBRATED,
     Ranker("LightGBM", Trees("binary")),
     _LEAVES,
-    Ranker("LightGBM, 31 leaves, by household 0.5", TREES, is_log_odds=False, by_user=0.5),
+    Ranker("LightGBM, 31 leaves, by household 0.5", TREES, by_user=0.5),
     _BY_HOUSEHOLD,
     Ranker("MLP", Network(WIDE_LAYERS)),
     Ranker("MLP, 8 bins, no mean of weights", replace(BINNED_NETWORK, average=0)),
     Ranker("MLP, 8 bins", BINNED_NETWORK),
     _TAUGHT,
     _LISTS,
-    Ranker(
-        "MLP, 8 bins, taught, by household", TAUGHT_NETWORK, is_log_odds=False, teacher=_BY_HOUSEHOLD.name, by_user=1
-    ),
+    Ranker("MLP, 8 bins, taught, by household", TAUGHT_NETWORK, teacher=_BY_HOUSEHOLD.name, by_user=1),
     _LISTS_BY_HOUSEHOLD,
-    Ranker("ensemble", None, seeds=(), members=(_TAUGHT.name, _LISTS.name, _LEAVES.name, _CALIBRATED.name)),
+    Ranker(
+        "ensemble",
+        None,
+        seeds=(),
+        members=dict.fromkeys((_TAUGHT.name, _LISTS.name, _LEAVES.name, _CALIBRATED.name), 1.0),
+    ),
     Ranker(
         "ensemble, by household",
         None,
         seeds=(),
-        members=(_TAUGHT.name, *(_LISTS_BY_HOUSEHOLD.name,) * 2, _BY_HOUSEHOLD.name, _CALIBRATED.name),
+        members={_TAUGHT.name: 1, _LISTS_BY_HOUSEHOLD.name: 2, _BY_HOUSEHOLD.name: 1, _CALIBRATED.name: 1},
     ),
 )

@@ -84,7 +84,7 @@ def test_an_ensemble_averages_its_members_and_a_narrow_one_sees_stored_features_
     rankers = (
         Ranker("narrow", trees, columns="schema"),
         Ranker("wide", trees),
-        Ranker("both", None, seeds=(), members=("narrow", "wide")),
+        Ranker("both", None, seeds=(), members={"narrow": 1, "wide": 1}),
     )
     models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, *lists, COLUMNS, {})}
     test = rows(3)
@@ -169,8 +169,8 @@ def test_a_ranker_by_user_learns_from_those_of_few_purchases(how: Trees | Networ
     block = replace(lists[0].block, numeric=numeric.reshape(600 * 24, -1))
     train = Lists(block, 24, np.where(flipped, 100, 4))
     rankers = (
-        Ranker("by user", how, is_log_odds=False, by_user=1),
-        Ranker("calibrated", None, seeds=(), members=("by user",)),
+        Ranker("by user", how, by_user=1),
+        Ranker("calibrated", None, seeds=(), members={"by user": 1}),
     )
     models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, train, lists[1], COLUMNS, {})}
     test = rows(3)
@@ -179,19 +179,24 @@ def test_a_ranker_by_user_learns_from_those_of_few_purchases(how: Trees | Networ
     assert expit(z).mean() == pytest.approx(test.label.mean(), rel=0.15)  # of rows that all weigh the same
 
 
-def test_what_would_be_published_as_log_odds_or_ignore_weights_is_refused() -> None:
-    with pytest.raises(ValueError, match="by user: log-odds of rows that weigh differently"):
-        Ranker("by user", Trees("binary"), by_user=1)
+def test_scores_that_only_order_or_weigh_rows_are_no_log_odds() -> None:
+    assert Ranker("trees", Trees("binary")).is_log_odds
+    assert not Ranker("order", Trees("lambdarank")).is_log_odds
+    assert not Ranker("by user", Trees("binary"), by_user=1).is_log_odds
+    assert Ranker("calibrated", None, members={"order": 1}).is_log_odds
+
+
+def test_a_loss_that_ignores_weights_is_refused_them() -> None:
     with pytest.raises(ValueError, match="pairs: a loss of pairs takes no weights"):
-        Ranker("pairs", Network(loss="pairwise"), is_log_odds=False, by_user=1)
+        Ranker("pairs", Network(loss="pairwise"), by_user=1)
 
 
-def test_a_member_named_twice_counts_twice(lists: tuple[Lists, Lists]) -> None:
+def test_members_count_by_their_weights(lists: tuple[Lists, Lists]) -> None:
     trees = Trees("binary", rounds=30, least=20)
     rankers = (
         Ranker("one", trees),
         Ranker("other", replace(trees, leaves=4)),
-        Ranker("both", None, seeds=(), members=("one", "one", "other")),
+        Ranker("both", None, seeds=(), members={"one": 2, "other": 1}),
     )
     models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, *lists, COLUMNS, {})}
     block = whole(rows(3))

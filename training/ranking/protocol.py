@@ -21,7 +21,7 @@ class Protocol:
     """
 
     test: tuple[datetime, ...] = TEST
-    train: int = 8
+    train: int = 12
     validation: int = 1
     parts: int = 1
     tuned_on: int = 3

@@ -140,7 +140,7 @@ def targets(result: dict[str, Any]) -> str:
         if name in result["tuning"] or name == LAMBDARANK
         for m in ("ndcg@10", "recall@20")
     )
-    calibration = result["classification"][result["champion"]]["calibration_error"] / base
+    champion = result["classification"][result["champion"]]
     lines = [
         ("NDCG@10 over personal top frequency", "≥ 1.12", comparisons[PERSONAL]["ndcg@10"]["ratio"], 1.12, 1),
         ("Recall@20 over personal top frequency", "≥ 1.12", comparisons[PERSONAL]["recall@20"]["ratio"], 1.12, 1),
@@ -156,7 +156,8 @@ def targets(result: dict[str, Any]) -> str:
         ("MLP's ROC AUC less LightGBM's", "≥ 0", mlp["roc_auc"] - trees["roc_auc"], 0.0, 1),
         ("MLP's PR AUC less LightGBM's", "≥ 0", mlp["pr_auc"] - trees["pr_auc"], 0.0, 1),
         ("MLP's log loss less LightGBM's", "≤ 0", mlp["log_loss"] - trees["log_loss"], 0.0, -1),
-        ("champion's calibration error over base rate", "≤ 0.05", calibration, 0.05, -1),
+        ("MLP's calibration error over base rate", "≤ 0.05", mlp["calibration_error"] / base, 0.05, -1),
+        ("champion's calibration error over base rate", "≤ 0.05", champion["calibration_error"] / base, 0.05, -1),
     ]
     rows = [
         [what, bound, f"{value:.4f}", "met" if sign * value >= sign * limit else "missed"]

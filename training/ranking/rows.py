@@ -110,7 +110,7 @@ def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: C
     store, time = applied_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
     if not len(catalogue):
-        raise UserError(f"no features of any item at {cutoff:%Y-%m-%d}: `shoprank features` made none so early")
+        raise UserError(f"no features of any item at {cutoff:%Y-%m-%d}: `shoprank features` made none for that time")
     ids = log.catalogue.user_ids[candidates.users].tolist()
     users = users_at(store, ids, [cutoff] * len(ids))
     n, k = candidates.items.shape

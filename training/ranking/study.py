@@ -138,7 +138,7 @@ def champion_and_members() -> list[Ranker]:
     while needed:
         name = needed.pop()
         found.add(name)
-        needed += [*by_name[name].members]
+        needed += by_name[name].members
         if by_name[name].teacher:
             needed.append(by_name[name].teacher)
     return [ranker for ranker in RANKERS if ranker.name in found]

@@ -59,7 +59,7 @@ TRIED = (
         "ensemble",
         None,
         seeds=(),
-        members=dict.fromkeys((_TAUGHT.name, _LISTS.name, _LEAVES.name, _CALIBRATED.name), 1.0),
+        members={_TAUGHT.name: 1, _LISTS.name: 1, _LEAVES.name: 1, _CALIBRATED.name: 1},
     ),
     Ranker(
         "ensemble, by household",

@@ -13,7 +13,7 @@ F64 = npt.NDArray[np.float64]
 SEGMENTS = 8
 SMALLEST_SLOPE = 0.05
 WORTHWHILE = 1e-4
-FIT_ROWS = 300_000
+FIT_ROWS = 1_000_000
 
 
 def _none() -> F64:
@@ -53,7 +53,7 @@ def fit_calibration(
 
     The likelihood is that of σ(calibrated z + offset), so the result holds in the unsampled population. The
     bent map is taken only where it lowers the log loss of rows it was not fitted on by a part in ten
-    thousand; at most 300,000 rows are used.
+    thousand; at most a million rows are used.
     """
     some = rng.permutation(len(z))[:FIT_ROWS]
     z, label, offset, weight = (np.asarray(a, np.float64)[some] for a in (z, label, offset, weight))

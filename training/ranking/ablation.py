@@ -100,7 +100,7 @@ BINNED_NETWORK = Network(WIDE_LAYERS, bins=BINS)
 TAUGHT_NETWORK = Network(WIDE_LAYERS, bins=BINS, epochs=6, learning_rate=4e-3, teacher=0.7)
 LIST_NETWORK = replace(TAUGHT_NETWORK, loss="listwise", teacher=0.5)
 HOUSEHOLD_NETWORK = replace(TAUGHT_NETWORK, loss="listwise", share=0.1)
-TREES = Trees("binary", 31, 0.03, 800)
+TREES = Trees("binary", 63, 0.03, 800)
 LIST_TREES = Trees("lambdarank", 63, 0.03, 800, 100)
 
 RANKERS = (

@@ -23,11 +23,12 @@ def _lambdarank(leaves: int, rate: float, least: int, by_user: float = 0) -> Ran
     return Ranker(name + (f", by household {by_user}" if by_user else ""), how, by_user=by_user)
 
 
-REFERENCE = _lambdarank(31, 0.03, 500)
-"""What the others are held against."""
+REFERENCE = _lambdarank(63, 0.03, 100)
+"""What the others are held against: the evaluation's."""
 _CALIBRATED = Ranker("LambdaRank, calibrated", None, seeds=(), members={REFERENCE.name: 1})
-_LEAVES = Ranker("LightGBM, 31 leaves", TREES)
-_BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", TREES, by_user=1)
+_LEAVES = Ranker("LightGBM, 31 leaves", replace(TREES, leaves=31))
+_MORE_LEAVES = Ranker("LightGBM, 63 leaves", TREES)
+_BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", _LEAVES.how, by_user=1)
 _TAUGHT = Ranker("MLP, 8 bins, taught", TAUGHT_NETWORK, teacher=_LEAVES.name)
 _LISTS = Ranker("MLP, 8 bins, taught, rows and lists", LIST_NETWORK, teacher=_LEAVES.name)
 _LISTS_BY_HOUSEHOLD = Ranker(
@@ -37,21 +38,29 @@ _LISTS_BY_HOUSEHOLD = Ranker(
     by_user=1,
 )
 
+
+def _ensemble(name: str, taught: float, lists: float, trees: float, ordered: float) -> Ranker:
+    members = (_TAUGHT, _LISTS_BY_HOUSEHOLD, _BY_HOUSEHOLD, _CALIBRATED)
+    weights = zip(members, (taught, lists, trees, ordered), strict=True)
+    return Ranker(name, None, seeds=(), members={ranker.name: weight for ranker, weight in weights if weight})
+
+
 TRIED = (
     REFERENCE,
     _lambdarank(15, 0.05, 100),
-    _lambdarank(7, 0.1, 500),
-    _lambdarank(63, 0.03, 100),
-    _lambdarank(31, 0.03, 500, by_user=0.5),
+    _lambdarank(31, 0.03, 500),
+    _lambdarank(127, 0.03, 100),
+    _lambdarank(63, 0.03, 100, by_user=0.5),
     _CALIBRATED,
     Ranker("LightGBM", Trees("binary")),
     _LEAVES,
-    Ranker("LightGBM, 31 leaves, by household 0.5", TREES, by_user=0.5),
+    _MORE_LEAVES,
     _BY_HOUSEHOLD,
+    Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1),
     Ranker("MLP", Network(WIDE_LAYERS)),
-    Ranker("MLP, 8 bins, no mean of weights", replace(BINNED_NETWORK, average=0)),
     Ranker("MLP, 8 bins", BINNED_NETWORK),
     _TAUGHT,
+    Ranker("MLP, 8 bins, taught by 63 leaves", TAUGHT_NETWORK, teacher=_MORE_LEAVES.name),
     _LISTS,
     Ranker("MLP, 8 bins, taught, by household", TAUGHT_NETWORK, teacher=_BY_HOUSEHOLD.name, by_user=1),
     _LISTS_BY_HOUSEHOLD,
@@ -61,10 +70,8 @@ TRIED = (
         seeds=(),
         members={_TAUGHT.name: 1, _LISTS.name: 1, _LEAVES.name: 1, _CALIBRATED.name: 1},
     ),
-    Ranker(
-        "ensemble, by household",
-        None,
-        seeds=(),
-        members={_TAUGHT.name: 1, _LISTS_BY_HOUSEHOLD.name: 2, _BY_HOUSEHOLD.name: 1, _CALIBRATED.name: 1},
-    ),
+    _ensemble("ensemble, by household", 1, 2, 1, 1),
+    _ensemble("ensemble, by household, lists thrice", 1, 3, 1, 1),
+    _ensemble("ensemble, by household, no trees of rows", 1, 2, 0, 1),
+    _ensemble("ensemble, by household, lists thrice, no trees of rows", 1, 3, 0, 1),
 )

@@ -41,6 +41,12 @@ def test_straight_scores_need_no_bend() -> None:
     assert len(fit(truth, y).knots) == 0
 
 
+def test_every_row_of_validation_counts() -> None:
+    truth, y = draw(400_000)
+    one, other = fit(truth, y), fit(truth[::-1], y[::-1])
+    assert one.intercept == pytest.approx(other.intercept, abs=1e-4)
+
+
 def test_bent_scores_are_bent_back() -> None:
     truth, y = draw()
     bent = np.where(truth < -2, truth, -2 + (truth + 2) * 4)

@@ -20,22 +20,39 @@ from typing import Any
 
 import grpc
 import numpy as np
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 
 from benchmarks import servers
 from benchmarks.cores import server_cores
+from server.inference import grpc_service_pb2 as inference
 from shoprank.v1.catalog_pb2 import GetItemsRequest
-from shoprank.v1.ranking_pb2 import RankItemsRequest, ScoreItemsRequest
+from shoprank.v1.model_pb2 import ListModelsRequest
+from shoprank.v1.ranking_pb2 import BatchRankItemsRequest, RankItemsRequest, ScoreItemsRequest
+from shoprank.v1.recommendation_pb2 import RecommendItemsRequest, SimilarItemsRequest
 
+RANKING = RankItemsRequest(user_id="u1", item_ids=["i1", "i2", "i3"], top_k=2, temperature=0.5)
 METHODS = {
-    "/shoprank.v1.RankingService/RankItems": RankItemsRequest(
-        user_id="u1", item_ids=["i1", "i2", "i3"], top_k=2, temperature=0.5
-    ),
+    "/shoprank.v1.RankingService/RankItems": RANKING,
     "/shoprank.v1.RankingService/ScoreItems": ScoreItemsRequest(user_id="u2", item_ids=["i4", "i5"]),
+    "/shoprank.v1.RankingService/BatchRankItems": BatchRankItemsRequest(requests=[RANKING, RANKING]),
+    "/shoprank.v1.RankingService/StreamRankItems": RANKING,
+    "/shoprank.v1.RecommendationService/RecommendItems": RecommendItemsRequest(user_id="u1", top_k=5, candidates=50),
+    "/shoprank.v1.RecommendationService/SimilarItems": SimilarItemsRequest(item_id="i1", top_k=5),
     "/shoprank.v1.CatalogService/GetItems": GetItemsRequest(item_ids=["i1", "nope"]),
+    "/shoprank.v1.ModelService/ListModels": ListModelsRequest(model="purchase"),
+    "/inference.GRPCInferenceService/ModelInfer": inference.ModelInferRequest(
+        model_name="purchase",
+        inputs=[inference.ModelInferRequest.InferInputTensor(name="numeric", datatype="FP32", shape=[1, 2])],
+        raw_input_contents=[b"12345678"],
+    ),
+    "/inference.GRPCInferenceService/ModelMetadata": inference.ModelMetadataRequest(name="purchase"),
+    "/grpc.health.v1.Health/Check": HealthCheckRequest(service="shoprank.v1.RankingService"),
 }
+"""Valid requests, of all but the methods that change something. One of a stream goes as the only one of its stream."""
 MAY_END = {
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,  # of a name that went wrong
     grpc.StatusCode.RESOURCE_EXHAUSTED,  # too large, or more than can be answered
     grpc.StatusCode.CANCELLED,  # more than can be answered
 }

@@ -33,6 +33,7 @@ from server.process.bounds import Bounds
 from server.process.channel import options
 from server.process.cores import available
 from server.process.gate import Gate
+from server.process.health import Health
 from server.process.listener import stop_listening
 from server.process.port import authority, reserve
 from server.process.readiness import Readiness
@@ -220,7 +221,8 @@ def _register(
     models: Repository,
     stages: list[Stage],
     unknown: Callable[[int], None],
-) -> health.HealthServicer:
+) -> Health:
+    health_servicer = Health(SERVICES)
     for file, name, servicer in (
         (ranking_pb2, "RankingService", Ranking(ranker, settings.max_candidates, BatchBounds.of(settings))),
         (
@@ -230,10 +232,13 @@ def _register(
         ),
         (catalog_pb2, "CatalogService", Catalog(catalogue, settings.max_candidates, unknown)),
         (model_pb2, "ModelService", ModelAdmin(models)),
-        (grpc_service_pb2, "GRPCInferenceService", Inference(models, settings.models.max_rows)),
+        (
+            grpc_service_pb2,
+            "GRPCInferenceService",
+            Inference(models, settings.models.max_rows, health_servicer.is_serving),
+        ),
     ):
         register(server, file.DESCRIPTOR.services_by_name[name], servicer, stages)
-    health_servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
     ours = (ranking_pb2, recommendation_pb2, catalog_pb2, model_pb2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -82,15 +83,26 @@ class Ranking:
         return many.joined(list(many.ranked(self._ranker, queries, context.is_active, rank)))
 
     def StreamRankItems(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes | None]:
+        with ExitStack() as place:
+            if isinstance(context, Stream):
+                yield from self._answers(self._admitted(taken(requests), place), context)
+            else:
+                self._admit(place)  # it takes a thread from the beginning
+                yield from self._read_by_a_thread(requests, context)
+
+    def _admitted(self, waiting: Iterator[list[bytes]], place: ExitStack) -> Iterator[list[bytes]]:
+        """The same, admitted with the first request: a stream without any keeps no other out."""
+        admitted = False
+        for some in waiting:
+            if some and not admitted:
+                self._admit(place)
+                admitted = True
+            yield some
+
+    def _admit(self, place: ExitStack) -> None:
         if not self._streams.acquire(blocking=False):
             raise Overloaded(f"{self._bounds.streams} streams are answered now, no more at once", STREAM_RETRY_SECONDS)
-        try:
-            if isinstance(context, Stream):
-                yield from self._answers(taken(requests), context)
-            else:
-                yield from self._read_by_a_thread(requests, context)
-        finally:
-            self._streams.release()
+        place.callback(self._streams.release)
 
     def _read_by_a_thread(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes | None]:
         ahead = ReadAhead(requests, self._bounds.read_ahead)

@@ -152,8 +152,9 @@ class Client(Recommending):
     ) -> Iterator[results.Ranking]:
         """A ranking for each request, in their order, as they come; requests are taken as the server keeps up.
 
-        timeout: seconds the whole stream may take; as long as it lasts where it is None. A bad request ends it with
-        InvalidRequest, once those before it are answered. Closing the iterator ends the call.
+        timeout: seconds the whole stream may take; None for as long as the server lets its connection live, ten and a
+        half minutes unless set there, after which ServerError is raised. A bad request ends it with InvalidRequest,
+        once those before it are answered. Closing the iterator ends the call.
         """
         return streams.ranked(next(self._rankings), requests, timeout)
 

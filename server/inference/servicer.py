@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 
 import grpc
@@ -19,17 +20,21 @@ PLATFORM = "onnxruntime_onnx"
 
 
 class Inference:
-    """Answers tensors by the loaded versions of every model of the repository. max_rows: of a request."""
+    """Answers tensors by the loaded versions of every model of the repository.
 
-    def __init__(self, models: Repository, max_rows: int) -> None:
+    max_rows: of a request. is_serving: whether the server answers calls, as its health says.
+    """
+
+    def __init__(self, models: Repository, max_rows: int, is_serving: Callable[[], bool]) -> None:
         self._models = models
         self._max_rows = max_rows
+        self._is_serving = is_serving
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
     def ServerReady(self, request: pb.ServerReadyRequest, context: grpc.ServicerContext) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=self._models.served.active is not None)
+        return pb.ServerReadyResponse(ready=self._is_serving() and self._models.served.active is not None)
 
     def ServerMetadata(
         self, request: pb.ServerMetadataRequest, context: grpc.ServicerContext

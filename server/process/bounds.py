@@ -28,7 +28,8 @@ class Bounds:
     for `patience` seconds, for then a queue is no burst and only makes all of them late.
     refusals: calls a second that are refused with RESOURCE_EXHAUSTED and a RetryInfo at most, 0 for none; the others
     wait in the C core, or are ended by it. retry_after: seconds, for the RetryInfo. request_seconds: time a caller has
-    to send the request of a call that it has begun.
+    to send the request of a call that it has begun. stream_idle_seconds: time a stream may go without a request or a
+    reply that was taken, 0 for any.
     """
 
     threads: int
@@ -41,6 +42,7 @@ class Bounds:
     burst_seconds: float = 0.0
     streams: int = 32
     read_ahead: int = 64
+    stream_idle_seconds: float = 60.0
 
     @classmethod
     def of(cls, limits: Limits, threads: int, read_ahead: int) -> Bounds:
@@ -56,6 +58,7 @@ class Bounds:
             burst_seconds=limits.burst_seconds,
             streams=limits.streaming,
             read_ahead=read_ahead,
+            stream_idle_seconds=limits.stream_idle_seconds,
         )
 
 

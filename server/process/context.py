@@ -51,17 +51,18 @@ class Context(grpc.ServicerContext):
         self._callbacks: list[Callable[[], None]] | None = []
         self._receive()
 
-    def watch(self) -> None:
+    def watch(self) -> bool:
         """From here on `is_active` tells when the caller goes; before it says True. A call costs less unwatched.
 
-        Nothing happens once the call's end was sent.
+        Nothing happens once the call's end was sent. Returns whether this call of it is the first.
         """
         with self._lock:
             if self._watched or self._ended:
-                return
+                return False
             self._watched = True
             self._due += 1
             self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), self._closed)
+            return True
 
     def answer(self, request: bytes, handler: Any) -> None:
         """Have the call answered by a handler of grpcio, and send the answer."""

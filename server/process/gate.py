@@ -35,6 +35,7 @@ from server.process.core import Core
 from server.process.events import Events
 from server.process.gated import Gated
 from server.process.grpc_private import checked_state
+from server.process.overdue import Overdue, watch_late
 from server.process.passing import Passing
 from server.process.refusals import Refusals
 from server.process.room import Room
@@ -93,6 +94,7 @@ class Gate:
         self._streams: set[Stream] = set()
         self._waiting: deque[Waiting] = deque()
         self._awaited = Awaited[Context](bounds.request_seconds)
+        self._overdue = Overdue(bounds, self._awaited, self._streams)
         self._again = Again(self._state.lock, FRESH_SECONDS, self._ask_again)
         self._room = Room(bounds)
         self._closing = False
@@ -126,7 +128,7 @@ class Gate:
                 self._take_in(method, event)
                 return NOTHING
             if not method.handler.request_streaming:
-                self._passing.take(method.handler, event)
+                self._passing.take(method.path, method.handler, event)
             elif len(self._streams) + self._passing.streams >= self._bounds.streams:
                 self._refusals.refuse(event)
             elif method.streams:
@@ -159,8 +161,7 @@ class Gate:
         context = Context(event, method.received)
         self._state.rpc_states.add(context)
         self._awaited.add(context)
-        for overdue in self._awaited.overdue():
-            overdue.cancel()
+        self._overdue.end()
 
     def _open(self, method: Gated, event: Any) -> None:
         """Begin a stream."""
@@ -195,6 +196,8 @@ class Gate:
             self._busy += 1
             self._answering.update(context for _, context, _, _ in taken)
         began = perf_counter()
+        if began - taken[0][3] > OVERDUE_SECONDS:
+            watch_late([context for _, context, _, _ in taken])
         if len(taken) > 1:
             side_by_side([partial(self._answer, *one) for one in taken])
         else:
@@ -209,7 +212,10 @@ class Gate:
             return bool(self._waiting)
 
     def _idle(self) -> None:
-        """No event is at hand: see whether there is nothing to do."""
+        """No event is at hand: see whether there is nothing to do, and whose time is over."""
+        if self._overdue.due():
+            with self._state.lock:
+                self._overdue.end()
         if self._room.crowd.lasting:
             with self._state.lock:
                 if not (self._waiting or self._busy):

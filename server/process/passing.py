@@ -5,14 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from grpc import _common
 from grpc import _server as private
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # an extension without stubs
 
 from server.process.context import NO_FLAGS
 
 THREADS = 2
-"""Threads for these calls, such as health checks; they answer no others."""
+"""Threads for the calls of one service; they answer no others, so that health checks wait for no change of a model."""
 
 
 class Passing:
@@ -24,10 +23,14 @@ class Passing:
     def __init__(self, state: Any) -> None:
         self._state = state
         self.streams = 0
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="other")
+        self._pools: dict[str, ThreadPoolExecutor] = {}
 
-    def take(self, handler: Any, event: Any) -> None:
+    def take(self, path: str, handler: Any, event: Any) -> None:
         """Wait for the request of a call that has arrived, and have the handler answer it."""
+        service = path.rpartition("/")[0]
+        pool = self._pools.get(service)
+        if pool is None:
+            pool = self._pools[service] = ThreadPoolExecutor(THREADS, thread_name_prefix="other")
         call: Any = private._RPCState()  # type: ignore[no-untyped-call]
         self._state.rpc_states.add(call)
         with call.condition:
@@ -36,7 +39,7 @@ class Passing:
             )
             call.due.add(private._RECEIVE_CLOSE_ON_SERVER_TOKEN)
             event.call.start_server_batch(
-                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._received(handler, event, call, got)
+                (cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda got: self._received(pool, handler, event, call, got)
             )
             call.due.add(private._RECEIVE_MESSAGE_TOKEN)
 
@@ -55,20 +58,22 @@ class Passing:
         with self._state.lock:
             self.streams -= 1
 
-    def _received(self, handler: Any, event: Any, call: Any, got: Any) -> Any:
+    def _received(self, pool: ThreadPoolExecutor, handler: Any, event: Any, call: Any, got: Any) -> Any:
         request = got.batch_operations[0].message()
 
         def parsed() -> Any:
-            message = _common.deserialize(request, handler.request_deserializer)
-            if message is None:
+            try:  # grpcio would log a trace of each that is none
+                return request if handler.request_deserializer is None else handler.request_deserializer(request)
+            except Exception:
                 with call.condition:
-                    private._abort(call, event.call, cygrpc.StatusCode.internal, b"the request is no message")
-            return message
+                    code = cygrpc.StatusCode.invalid_argument
+                    private._abort(call, event.call, code, b"the request's bytes are no message of its type")
+            return None
 
         if request is not None:
             streams = handler.response_streaming
             answer = private._stream_response_in_pool if streams else private._unary_response_in_pool
-            self._threads.submit(
+            pool.submit(
                 call.context.run, answer, event, call, handler.unary_stream if streams else handler.unary_unary,
                 parsed, handler.request_deserializer, handler.response_serializer,
             )  # fmt: skip

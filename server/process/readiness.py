@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 class Readiness:
     """Keeps the health of the server and of each of its services at SERVING while every check passes.
 
-    services: full names; "" is the server. checks: by what they look at; each raises ShoprankError where it is not as
-    it should be. every: seconds between looks. told: called when it changes whether all pass.
+    services: full names; "" is the server. checks: by what they look at; each raises where it is not as it should be.
+    every: seconds between looks. told: called when it changes whether all pass.
     """
 
     def __init__(
@@ -67,9 +67,13 @@ class Readiness:
             self._servicer.set(service, HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING)
 
 
-def _error(check: Callable[[], object]) -> ShoprankError | None:
+def _error(check: Callable[[], object]) -> str:
+    """What is wrong; whatever a check raises says so, for health must not keep its last word."""
     try:
         check()
     except ShoprankError as error:
-        return error
-    return None
+        return str(error) or type(error).__name__
+    except Exception as error:
+        log.debug("a check failed", exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return ""

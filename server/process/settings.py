@@ -58,6 +58,9 @@ class Limits(BaseModel):
     retry_after_seconds: float = Field(1.0, ge=0, description="When a refused caller is told to ask again.")
     streaming: int = Field(32, ge=1, description="Calls whose requests are a stream at once.")
     request_seconds: float = Field(10.0, gt=0, description="Time to send the request of a call that was begun.")
+    stream_idle_seconds: float = Field(
+        60.0, ge=0, description="Time a stream of rankings may go without a request or a reply taken; 0 for any."
+    )
     client_rate: float = Field(0.0, ge=0, description="Calls a second of one client at most; 0 for no limit.")
     client_burst: float = Field(100.0, ge=1, description="Calls of one client at once at most, where there is a rate.")
     clients: int = Field(10_000, ge=1, description="Clients whose rate is remembered.")

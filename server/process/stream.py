@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextvars import Context as Variables
+from time import monotonic
 from typing import Any, Final
 
 import grpc
@@ -48,6 +49,7 @@ class Stream(Context):
         self._replies: deque[bytes] = deque()
         self._status: Any = None  # once it is known what it ends with
         self._called = True  # whether `go_on` is called, or will be
+        self._moved = monotonic()
         self._variables = Variables()
         self._behaviour: Generator[Any, None, None] | None = None
         super().__init__(event, lambda context, request: (None, ()))
@@ -90,6 +92,22 @@ class Stream(Context):
             self._replies.clear()
             self._status = code
             self._send()
+
+    def end_if_idle(self, since: float) -> None:
+        """End it with DEADLINE_EXCEEDED where nothing came or was taken since then; a caller who takes no replies is
+        cancelled. since: by the monotonic clock."""
+        with self._lock:
+            if self._called or self._ended or self._moved > since:
+                return
+            if self._sending:  # the status would wait behind the reply
+                self._moved = monotonic()
+                self._call.cancel()
+                return
+            self._code, self._details = grpc.StatusCode.DEADLINE_EXCEEDED, b"no request came in time"
+            self._gone = True
+            wanted = self._wanted()
+        if wanted:
+            self._ready(self)
 
     def _went_on(self) -> bool:
         """Collect the handler's replies up to where it stops; True where that is its end."""
@@ -170,6 +188,7 @@ class Stream(Context):
         with self._lock:
             self._due -= 1
             self._receiving = False
+            self._moved = monotonic()
             if request is None:  # so too where the caller has gone, which the core says a moment later
                 self._half_closed = True
             else:
@@ -185,6 +204,7 @@ class Stream(Context):
         with self._lock:
             self._due -= 1
             self._sending = False
+            self._moved = monotonic()
             self._send()
             wanted, over = self._wanted(), not self._due
         if wanted:

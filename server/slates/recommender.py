@@ -73,7 +73,7 @@ class Recommender:
         retriever = _retriever(model)
         user, version, time = ranker.user(query.user_id, query.time)
         call.mark("features")
-        # The model is not told: of users without a history it ranks worse with traits (docs/decisions/0026).
+        # The model is not told: of users without a history it ranks worse with traits (docs/decisions/0028).
         row = user.row if query.traits is None else told(user.row, query.traits)
         history = retriever.history(row, time)
         mask = self._passing(query, retriever, history, version)
@@ -98,7 +98,7 @@ class Recommender:
     def similar(self, query: SimilarQuery) -> Similar:
         """Items like an item. Raises NotFound for an item that the model's catalogue does not have, and BundleError
         where the model has no source that can tell."""
-        model = self._ranker.model_of("")
+        model = self._ranker.model_of(query.item_id)
         retriever = _retriever(model)
         if not any(s.form == "neighbours" and s.reason in query.reasons for s in retriever.sources):
             raise BundleError(

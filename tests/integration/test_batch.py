@@ -156,6 +156,21 @@ def test_a_batch_is_bounded_in_requests_and_in_candidates(small: Running) -> Non
             client.rank_batch([RankRequest("u1", top_k=1)] * 2)
 
 
+def test_streams_without_a_request_keep_no_other_out(small: Running) -> None:
+    never = threading.Event()
+
+    def nothing() -> Iterator[pb.RankItemsRequest]:
+        never.wait(20)
+        yield from ()
+
+    with grpc.insecure_channel(small.address) as channel, Client(small.address, timeout=10) as client:
+        idle = [ranking_pb2_grpc.RankingServiceStub(channel).StreamRankItems(nothing()) for _ in range(4)]
+        time.sleep(0.3)
+        assert len(list(client.rank_stream([RankRequest("u1", ["i1"])]))) == 1
+        never.set()
+        assert [list(call) for call in idle] == [[]] * 4
+
+
 def test_a_bad_request_ends_a_stream_once_those_before_it_are_answered(
     stub: ranking_pb2_grpc.RankingServiceStub, client: Client
 ) -> None:

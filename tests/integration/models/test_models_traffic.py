@@ -45,6 +45,21 @@ def test_a_canary_answers_its_share_and_more_percent_only_adds_users(serve: Call
     assert set(versions(served, many[:20]).values()) == {1}
 
 
+def test_a_canary_answers_its_share_of_similar_items(serve: Callable[..., Served]) -> None:
+    """Version 2 has no sources to answer by, and says so."""
+    served = serve()
+    served.admin.route("purchase", Share(2, 3_000), None)
+    refused = []
+    with Client(served.address, timeout=10) as client:
+        for n in range(1, 61):
+            try:
+                client.similar(f"i{n}")
+            except ServerError as error:
+                refused.append(str(error))
+    assert all("model purchase version 2 was trained without sources" in error for error in refused)
+    assert len(refused) == pytest.approx(18, abs=12)
+
+
 def test_the_same_users_get_the_canary_from_every_process(serve: Callable[..., Served]) -> None:
     one, other = serve(), serve()
     one.admin.route("purchase", Share(2, 3_000), None)

@@ -46,6 +46,8 @@ class Gated:
             "Other": grpc.unary_unary_rpc_method_handler(lambda request, context: b"at once"),
         }
         self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
+        slow = {"Slow": grpc.unary_unary_rpc_method_handler(self._slow)}
+        self.server.add_registered_method_handlers("t.Unbounded", slow)  # type: ignore[attr-defined]
         port = self.server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         self.gate = Gate(self.server, ["/t.T/Slow"], bounds, self._refused)
@@ -185,6 +187,15 @@ def test_other_methods_pass_while_the_gate_is_full(gated: Gated) -> None:
     gated.codes(calls)
 
 
+def test_calls_that_take_long_keep_those_of_another_service_waiting_for_none(gated: Gated) -> None:
+    slow: Any = gated.channel.unary_unary("/t.Unbounded/Slow", None, None)
+    calls = [slow.future(b"x", timeout=20) for _ in range(8)]
+    begun(gated, 2)
+    assert gated.other(b"x", timeout=2) == b"at once"
+    gated.release.set()
+    assert gated.codes(calls) == [grpc.StatusCode.OK] * 8
+
+
 def test_streams_of_replies_pass_while_the_gate_is_full(gated: Gated) -> None:
     calls = [gated.slow.future(b"x", timeout=20) for _ in range(50)]
     begun(gated, 2)
@@ -280,6 +291,15 @@ def test_calls_that_never_send_a_request_keep_no_place_and_end(refusals: int) ->
     assert gated.codes(without_request) == [grpc.StatusCode.CANCELLED] * 8
     never.set()
     gated.close()
+
+
+def test_a_call_that_never_sends_a_request_ends_where_no_other_comes(gated: Gated) -> None:
+    never = threading.Event()
+    alone = begin(gated, never)
+    began = time.monotonic()
+    assert gated.codes([alone]) == [grpc.StatusCode.CANCELLED]
+    assert time.monotonic() - began < 5
+    never.set()
 
 
 def test_a_call_that_ends_without_a_request_is_told_so(gated: Gated) -> None:

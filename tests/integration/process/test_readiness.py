@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from feature_repo.store import apply, materialize
 from server.app import Running, start
 from server.call import Call
+from server.inference import grpc_service_pb2 as inference_pb2
 from server.parse import RankQuery
 from server.process.settings import Process
 from server.ranker import Ranking
@@ -65,10 +67,21 @@ def health(running: Running, name: str = "") -> int:
         return status
 
 
+def inference_ready(running: Running) -> bool:
+    """What the inference protocol says of the server."""
+    with grpc.insecure_channel(running.address) as channel:
+        ask: Any = channel.unary_unary(
+            "/inference.GRPCInferenceService/ServerReady", None, inference_pb2.ServerReadyResponse.FromString
+        )
+        return bool(ask(b"", timeout=5).ready)
+
+
 def test_health_follows_the_store_away_and_back(running: Running, proxy: DelayingProxy) -> None:
     assert [health(running, name) for name in NAMES] == [SERVING] * 3
+    assert inference_ready(running)
     proxy.cut()
     eventually(lambda: [health(running, name) for name in NAMES] == [NOT_SERVING] * 3)
+    assert not inference_ready(running)
     with Client(running.address) as client, pytest.raises(ServerError, match="UNAVAILABLE"):
         client.rank("u1", CANDIDATES)
     proxy.mend()
@@ -93,24 +106,34 @@ def test_calls_that_nobody_waits_for_are_not_computed(
 ) -> None:
     """With the store slow, calls queue for threads until their deadlines have passed."""
     asked: list[str] = []
-    rank = running.ranker.rank
+    rank_all = running.ranker.rank_all
 
-    def noted(query: RankQuery, call: Call) -> Ranking:
-        asked.append(query.user_id)
-        return rank(query, call)
+    def noted(queries: Sequence[RankQuery], call: Call) -> Sequence[Ranking]:
+        asked.extend(query.user_id for query in queries)
+        return rank_all(queries, call)
 
-    monkeypatch.setattr(running.ranker, "rank", noted)
+    def noted_alone(query: RankQuery, call: Call) -> Ranking:
+        return noted([query], call)[0]
+
+    monkeypatch.setattr(running.ranker, "rank_all", noted)
+    monkeypatch.setattr(running.ranker, "rank", noted_alone)
     proxy.delay = 0.5
     with grpc.insecure_channel(running.address) as channel:
         stub = ranking_pb2_grpc.RankingServiceStub(channel)
         request = ranking_pb2.RankItemsRequest(user_id="u1", item_ids=CANDIDATES)
+        first = [stub.RankItems.future(request, timeout=5)]
+        eventually(lambda: len(asked) == 1)
+        first.append(stub.RankItems.future(request, timeout=5))  # calls that wait are answered side by side
+        eventually(lambda: len(asked) == 2)
         calls = [stub.RankItems.future(request, timeout=0.2) for _ in range(16)]
         assert {call.code() for call in calls if call.exception()} <= {
             grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED
         }  # fmt: skip
+        assert [len(call.result().item_ids) for call in first] == [len(CANDIDATES)] * 2
     proxy.delay = 0.0
     eventually(lambda: answers(running.address))
-    assert len(asked) - 1 < 16
+    assert asked[:2] == ["u1", "u1"]
+    assert len(asked) == 3  # those that threads had taken, and the question at the end
 
 
 def test_a_store_that_hangs_does_not_hang_health(running: Running, store: RedisServer) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -34,7 +35,7 @@ class Repeating:
     """A server whose streams answer each request by the first request and itself; `bad` ends the call, `defect` raises,
     `hold` waits for `release`, `large` gets a large reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = BOUNDS) -> None:
         self.together: list[int] = []
         self.ended: list[str] = []
         self.release = threading.Event()
@@ -46,7 +47,7 @@ class Repeating:
         }
         self.server.add_registered_method_handlers("t.T", handlers)  # type: ignore[attr-defined]
         port = self.server.add_insecure_port("127.0.0.1:0")
-        self.gate = Gate(self.server, ["/t.T/Double"], BOUNDS, brief=["/t.T/Double"], streams=["/t.T/Repeat"])
+        self.gate = Gate(self.server, ["/t.T/Double"], bounds, brief=["/t.T/Double"], streams=["/t.T/Repeat"])
         self.server.start()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
         self.repeat: Any = self.channel.stream_stream("/t.T/Repeat", None, None)
@@ -174,6 +175,41 @@ def test_a_stream_ends_once_all_before_its_end_is_answered(repeating: Repeating)
     assert stream.code() is grpc.StatusCode.OK
     assert list(repeating.repeat(iter(()), timeout=20)) == []
     assert repeating.ended == ["end", "end"]
+
+
+def test_a_stream_that_nothing_moves_is_ended() -> None:
+    repeating = Repeating(replace(BOUNDS, stream_idle_seconds=1.0))
+    silent = repeating.repeat(iter(Asking()), timeout=20)
+    paused = repeating.repeat(iter(Asking(b"a")), timeout=20)
+    assert next(paused) == b"a a"
+    moving = Asking(b"b")
+    lively = repeating.repeat(iter(moving), timeout=20)
+    for _ in range(8):  # twice as long
+        assert next(lively) == b"b b"
+        time.sleep(0.25)
+        moving.give(b"b")
+    for stream in (silent, paused):
+        assert stream.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert stream.details() == "no request came in time"
+    assert repeating.ended == ["gone, active"] * 2
+    moving.give(None)
+    assert list(lively) == [b"b b"]
+    eventually(repeating.idle)
+    repeating.channel.close()
+    assert repeating.server.stop(5).wait(10)
+
+
+def test_a_stream_whose_caller_takes_no_replies_is_ended() -> None:
+    repeating = Repeating(replace(BOUNDS, stream_idle_seconds=1.0))
+    stream = repeating.repeat(iter([b"large"] * 200), timeout=20)
+    assert len(next(stream)) == LARGE
+    eventually(lambda: repeating.idle())
+    with pytest.raises(grpc.RpcError) as error:
+        list(stream)
+    assert error.value.code() is grpc.StatusCode.CANCELLED
+    assert repeating.ended in GONE
+    repeating.channel.close()
+    assert repeating.server.stop(5).wait(10)
 
 
 @pytest.mark.parametrize(

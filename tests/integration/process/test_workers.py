@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -15,9 +18,9 @@ import psutil
 import pytest
 
 from shoprank.client import Client
-from shoprank.v1 import model_pb2, model_pb2_grpc
+from shoprank.v1 import model_pb2, model_pb2_grpc, ranking_pb2, ranking_pb2_grpc
 from tests.conftest import Shop
-from tests.serving import Callers, Serve, Served, answers, eventually
+from tests.serving import CANDIDATES, Callers, Serve, Served, answers, eventually
 
 
 def test_workers_share_a_port_and_the_cores(pair: Served) -> None:
@@ -71,6 +74,34 @@ def test_a_worker_that_ends_under_load_fails_no_call(pair: Served, attempt: int)
     assert callers.failures() == {}
     assert callers.outcomes["answered"] > 100
     assert second in served.workers()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_ends_under_load_finishes_what_it_has_begun(serve: Serve, workers: str) -> None:
+    """Of callers that retry nothing: each has an answer already, and gets all the others."""
+    served = serve("--workers", workers)
+    request = ranking_pb2.RankItemsRequest(user_id="u1", item_ids=CANDIDATES)
+    told = threading.Event()
+
+    def requests() -> Iterator[ranking_pb2.RankItemsRequest]:
+        yield request
+        told.wait(20)
+        for _ in range(100):
+            yield request
+
+    with contextlib.ExitStack() as stack:
+        calls = []
+        for _ in range(3):
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+            channel = stack.enter_context(grpc.insecure_channel(served.address, options))
+            calls.append(ranking_pb2_grpc.RankingServiceStub(channel).StreamRankItems(requests(), timeout=30))
+            next(iter(calls[-1]))
+        served.send(signal.SIGTERM)
+        served.ended = True
+        eventually(lambda: not served.serving())
+        told.set()
+        assert [len(list(call)) for call in calls] == [100] * 3
+    assert served.process.wait(30) == 0
 
 
 def test_sighup_replaces_every_worker_without_a_failed_call(pair: Served) -> None:

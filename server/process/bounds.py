@@ -171,6 +171,7 @@ class Awaited(Generic[C]):
 
     def overdue(self) -> list[C]:
         """Those whose time is over; each is told once."""
+        self.fresh()
         over = []
         now = monotonic()
         while self._late:

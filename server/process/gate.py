@@ -161,7 +161,8 @@ class Gate:
         context = Context(event, method.received)
         self._state.rpc_states.add(context)
         self._awaited.add(context)
-        self._overdue.end()
+        if self._overdue.due():
+            self._overdue.end()
 
     def _open(self, method: Gated, event: Any) -> None:
         """Begin a stream."""
@@ -195,9 +196,9 @@ class Gate:
             taken = self._taken()
             self._busy += 1
             self._answering.update(context for _, context, _, _ in taken)
-        began = perf_counter()
-        if began - taken[0][3] > OVERDUE_SECONDS:
+        if perf_counter() - taken[0][3] > OVERDUE_SECONDS:
             watch_late([context for _, context, _, _ in taken])
+        began = perf_counter()
         if len(taken) > 1:
             side_by_side([partial(self._answer, *one) for one in taken])
         else:

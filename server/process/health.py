@@ -26,13 +26,13 @@ class Health(health.HealthServicer):
         with self._lock:
             return bool(self._server_status.get("") == HealthCheckResponse.SERVING)
 
-    def Watch(
+    def Watch(  # type: ignore[override]  # grpcio's server always gives the callback
         self,
         request: HealthCheckRequest,
         context: grpc.ServicerContext,
-        send_response_callback: Callable[[HealthCheckResponse | None], None] | None = None,
+        send_response_callback: Callable[[HealthCheckResponse | None], None],
     ) -> Any:
-        if request.service in self._known or send_response_callback is None:
+        if request.service in self._known:
             return super().Watch(request, context, send_response_callback)
         send_response_callback(HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN))
         context.add_callback(partial(send_response_callback, None))

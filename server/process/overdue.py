@@ -11,7 +11,7 @@ from server.process.stream import Stream
 from server.process.turn import step_aside
 
 LOOK_SECONDS = 0.5
-"""Time between two looks at all streams."""
+"""Time between two looks."""
 
 HEARING_SECONDS = 0.002
 """Time in which another thread hears which callers have gone."""
@@ -19,7 +19,7 @@ HEARING_SECONDS = 0.002
 
 def watch_late(calls: Collection[Context]) -> None:
     """Find out which callers have gone, of calls that waited long with all threads busy and nobody watching them."""
-    if sum(call.watch() for call in calls):
+    if sum(call.watch() for call in calls):  # every one of them
         step_aside()
         sleep(HEARING_SECONDS)
 
@@ -27,7 +27,7 @@ def watch_late(calls: Collection[Context]) -> None:
 class Overdue:
     """Looks over calls that have begun without their request, and streams that nothing moves.
 
-    awaited: the former. streams: the latter, as they are. Both methods but `due` want the server's lock held.
+    awaited: the former. streams: the latter, as they are.
     """
 
     def __init__(self, bounds: Bounds, awaited: Awaited[Context], streams: Collection[Stream]) -> None:
@@ -37,18 +37,15 @@ class Overdue:
         self._next = monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for a look at everything."""
+        """Whether it is time for a look."""
         return monotonic() >= self._next
 
     def end(self) -> None:
-        """End calls whose request is late, and where it is time for it streams that are idle."""
-        self._awaited.fresh()
-        for call in self._awaited.overdue():
-            call.cancel()
-        if not self.due():
-            return
+        """End calls whose request is late, and streams that are idle. The server's lock is held."""
         now = monotonic()
         self._next = now + LOOK_SECONDS
+        for call in self._awaited.overdue():
+            call.cancel()
         if self._idle:
             for stream in [*self._streams]:
                 stream.end_if_idle(now - self._idle)

@@ -104,7 +104,7 @@ class Stream(Context):
                 self._call.cancel()
                 return
             self._code, self._details = grpc.StatusCode.DEADLINE_EXCEEDED, b"no request came in time"
-            self._gone = True
+            self._gone = True  # to the handler it is the same
             wanted = self._wanted()
         if wanted:
             self._ready(self)

@@ -171,6 +171,22 @@ def test_streams_without_a_request_keep_no_other_out(small: Running) -> None:
         assert [list(call) for call in idle] == [[]] * 4
 
 
+def test_a_stream_lasts_no_longer_than_its_connection(trained: Shop) -> None:
+    limits = Limits(connection_age_seconds=1, connection_grace_seconds=1)
+    running = start(settings(trained.paths.root, trained.models, limits=limits))
+    answered: list[Any] = []
+
+    def requests() -> Iterator[RankRequest]:
+        while True:
+            time.sleep(0.05)
+            yield RankRequest("u1", ["i1"])
+
+    with Client(running.address, timeout=10) as client, pytest.raises(ServerError):
+        answered.extend(client.rank_stream(requests(), timeout=20))  # what came before the error stays
+    assert 10 < len(answered) < 200
+    running.stop()
+
+
 def test_a_bad_request_ends_a_stream_once_those_before_it_are_answered(
     stub: ranking_pb2_grpc.RankingServiceStub, client: Client
 ) -> None:

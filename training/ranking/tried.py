@@ -8,6 +8,7 @@ from training.ranking.ablation import (
     BINNED_NETWORK,
     HOUSEHOLD_NETWORK,
     LIST_NETWORK,
+    LIST_TREES,
     TAUGHT_NETWORK,
     TREES,
     WIDE_LAYERS,
@@ -17,13 +18,12 @@ from training.ranking.network import Network
 from training.ranking.trees import Trees
 
 
-def _lambdarank(leaves: int, rate: float, least: int, by_user: float = 0) -> Ranker:
-    how = Trees("lambdarank", leaves, rate, 800, least)
-    name = f"LambdaRank, {leaves} leaves, rate {rate}, {least} rows a leaf"
+def _lambdarank(how: Trees, by_user: float = 0) -> Ranker:
+    name = f"LambdaRank, {how.leaves} leaves, rate {how.learning_rate}, {how.least} rows a leaf"
     return Ranker(name + (f", by household {by_user}" if by_user else ""), how, by_user=by_user)
 
 
-REFERENCE = _lambdarank(63, 0.03, 100)
+REFERENCE = _lambdarank(LIST_TREES)
 """What the others are held against: the evaluation's."""
 _CALIBRATED = Ranker("LambdaRank, calibrated", None, seeds=(), members={REFERENCE.name: 1})
 _LEAVES = Ranker("LightGBM, 31 leaves", replace(TREES, leaves=31))
@@ -47,10 +47,10 @@ def _ensemble(name: str, taught: float, lists: float, trees: float, ordered: flo
 
 TRIED = (
     REFERENCE,
-    _lambdarank(15, 0.05, 100),
-    _lambdarank(31, 0.03, 500),
-    _lambdarank(127, 0.03, 100),
-    _lambdarank(63, 0.03, 100, by_user=0.5),
+    _lambdarank(replace(LIST_TREES, leaves=15, learning_rate=0.05)),
+    _lambdarank(replace(LIST_TREES, leaves=31, least=500)),
+    _lambdarank(replace(LIST_TREES, leaves=127)),
+    _lambdarank(LIST_TREES, by_user=0.5),
     _CALIBRATED,
     Ranker("LightGBM", Trees("binary")),
     _LEAVES,

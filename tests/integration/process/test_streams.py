@@ -203,7 +203,7 @@ def test_a_stream_whose_caller_takes_no_replies_is_ended() -> None:
     repeating = Repeating(replace(BOUNDS, stream_idle_seconds=1.0))
     stream = repeating.repeat(iter([b"large"] * 200), timeout=20)
     assert len(next(stream)) == LARGE
-    eventually(lambda: repeating.idle())
+    eventually(repeating.idle)
     with pytest.raises(grpc.RpcError) as error:
         list(stream)
     assert error.value.code() is grpc.StatusCode.CANCELLED

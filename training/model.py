@@ -99,12 +99,18 @@ def inputs_of(encoding: Encoding) -> list[Any]:
 
 
 def build_scorer(
-    architecture: Architecture, encoding: Encoding, seed: int, numbers: layers.Layer | None = None
+    architecture: Architecture,
+    encoding: Encoding,
+    seed: int,
+    numbers: layers.Layer | None = None,
+    beside: int = 0,
+    crossed: layers.Layer | None = None,
 ) -> keras.Model:
     """The scorer: columns to logits, (n, 1) or (n, 2) for softmax, and the behaviour embedding (n, 64).
 
     Sets every seed, so the same seed gives the same initial weights. numbers: what encodes the numeric columns, their
-    normalization where none is given.
+    normalization where none is given. beside: width of a further input, `beside` float32 (n, beside), that joins the
+    encoded columns as it is. crossed: what the columns pass before the first hidden layer.
     """
     keras.utils.set_random_seed(seed)
     inputs = inputs_of(encoding)
@@ -115,7 +121,11 @@ def build_scorer(
         else:
             sizes = encoding.vocabulary.sizes
             parts.append(CategoryEmbedding(sizes, architecture.category_width, name="categories")(x))
+    if beside:
+        inputs.append(keras.Input((beside,), dtype="float32", name="beside"))
+        parts.append(inputs[-1])
     x = layers.Concatenate(name="columns")(parts) if len(parts) > 1 else parts[0]
+    x = crossed(x) if crossed else x
     penalty = keras.regularizers.L2(architecture.l2) if architecture.l2 else None
     for width, name in zip(architecture.hidden, ("hidden", EMBEDDING), strict=True):
         if architecture.batch_norm:

@@ -15,9 +15,12 @@ import numpy as np
 
 from training.encoding import Encoding, fit_normalization, fit_vocabulary
 from training.model import Architecture
+from training.ranking.attention import Attention
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
+    ATTENTIVE,
     CHAMPION,
+    CROSSED,
     LAMBDARANK,
     LAMBDARANKS,
     LIGHTGBM,
@@ -35,9 +38,10 @@ from training.ranking.names import (
     WIDE,
 )
 from training.ranking.network import Ensemble, Network
+from training.ranking.past import PastBlock
 from training.ranking.trees import Trees
 from training.retrieval.log import F64
-from training.shards import RANKING, Block, Columns
+from training.shards import RANKING, Columns
 
 MIN_COUNT = 100
 SAMPLE = 200_000
@@ -49,7 +53,7 @@ extrapolates; it is not shown them."""
 class Model(Protocol):
     """A fitted ranker."""
 
-    def score(self, block: Block) -> F64:
+    def score(self, block: PastBlock) -> F64:
         """Scores (n,), log-odds unless the ranker orders only."""
         ...
 
@@ -94,6 +98,8 @@ class Ranker:
 
 BINS = 8
 """Of each number's piecewise-linear encoding, in the rankers that have one."""
+RANK = 32
+"""Of the products of columns with each other, in the ranker that has them."""
 WIDE_LAYERS = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
 BINNED_NETWORK = Network(WIDE_LAYERS, bins=BINS)
@@ -109,6 +115,8 @@ RANKERS = (
     Ranker(RETRIEVAL, Network()),
     Ranker(WIDE, Network(WIDE_LAYERS)),
     Ranker(PIECEWISE, BINNED_NETWORK),
+    Ranker(CROSSED, replace(BINNED_NETWORK, cross=RANK)),
+    Ranker(ATTENTIVE, replace(BINNED_NETWORK, history=Attention())),
     Ranker(LIGHTGBM, TREES),
     Ranker(TAUGHT, TAUGHT_NETWORK, teacher=LIGHTGBM),
     Ranker(LISTWISE, LIST_NETWORK, teacher=LIGHTGBM),
@@ -142,7 +150,7 @@ class Narrowed:
     model: Any
     columns: Columns = field(default=RANKING)
 
-    def score(self, block: Block) -> F64:
+    def score(self, block: PastBlock) -> F64:
         """Scores (n,)."""
         found: F64 = self.model.score(narrow(block, self.columns))
         return found

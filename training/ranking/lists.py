@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from training.ranking.past import Past, PastBlock
 from training.ranking.rows import Rows
-from training.retrieval.log import F32, I64
+from training.retrieval.histories import together
+from training.retrieval.log import F32, I32, I64
 from training.shards import Block, Columns
 
+AnyBlock = TypeVar("AnyBlock", bound=Block)
 LEAST_WANTED = 3.0
 """Purchases of a list that no list's weight is above that of: one of a single purchase says little, loudly."""
 
@@ -24,7 +28,7 @@ class Lists:
     list's user bought.
     """
 
-    block: Block
+    block: PastBlock
     length: int
     wanted: I64
 
@@ -42,12 +46,12 @@ class Lists:
         return replace(self, block=replace(self.block, weight=rows))
 
 
-def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> Lists:
+def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator, past: Past) -> Lists:
     """`length` candidates of each user and week: the purchases and others at random, in random order.
 
     Every list is as long. Were the purchases first, a measure that breaks ties by place would be flattered.
     """
-    blocks: list[tuple[F32, I64, F32, F32]] = []
+    blocks: list[tuple[F32, I64, F32, F32, I32]] = []
     for rows in weeks:
         n, k = rows.shape
         size = min(length, k)
@@ -58,21 +62,22 @@ def draw_lists(weeks: Sequence[Rows], length: int, rng: np.random.Generator) -> 
         rate = np.maximum(size - positives, 1) / np.maximum(k - positives, 1)
         offset = np.repeat(-np.log(rate), size).astype(np.float32)
         label = rows.label.ravel()[chosen].astype(np.float32)
-        blocks.append((rows.numeric[chosen], rows.categorical[chosen], label, offset))
-    numeric, categorical, label, offset = (np.concatenate(a) for a in zip(*blocks, strict=True))
+        blocks.append((rows.numeric[chosen], rows.categorical[chosen], label, offset, rows.items.ravel()[chosen]))
+    numeric, categorical, label, offset, items = (np.concatenate(a) for a in zip(*blocks, strict=True))
     ones = np.ones(len(label), np.float32)
     wanted = np.concatenate([rows.wanted for rows in weeks])
-    return Lists(Block(numeric, categorical, label, offset, ones), min(length, weeks[0].shape[1]), wanted)
+    block = PastBlock(numeric, categorical, label, offset, ones, items, together([past.at(r) for r in weeks]), past)
+    return Lists(block, min(length, weeks[0].shape[1]), wanted)
 
 
-def whole(rows: Rows) -> Block:
+def whole(rows: Rows, past: Past) -> PastBlock:
     """Every row as a block, nothing sampled."""
     label = rows.label.ravel().astype(np.float32)
-    return Block(rows.numeric, rows.categorical, label, np.zeros_like(label), np.ones_like(label))
+    nothing, ones = np.zeros_like(label), np.ones_like(label)
+    return PastBlock(rows.numeric, rows.categorical, label, nothing, ones, rows.items.ravel(), past.at(rows), past)
 
 
-def narrow(block: Block, columns: Columns) -> Block:
+def narrow(block: AnyBlock, columns: Columns) -> AnyBlock:
     """The block without columns beyond those of `columns`, which come first in it."""
     numeric = block.numeric[:, : len(columns.numeric)]
-    categorical = block.categorical[:, : len(columns.categorical)]
-    return Block(numeric, categorical, block.label, block.offset, block.weight)
+    return replace(block, numeric=numeric, categorical=block.categorical[:, : len(columns.categorical)])

@@ -19,14 +19,17 @@ import tensorflow as tf
 from training.calibration import Calibration, fit_calibration
 from training.encoding import MISSING, UNSEEN, Encoding
 from training.model import Architecture, Normalize, averaging, build_scorer
+from training.ranking.attention import Attention, HistoryAttention
+from training.ranking.cross import Cross
 from training.ranking.lists import Lists
+from training.ranking.past import PastBlock
 from training.ranking.piecewise import Bins, Piecewise
+from training.ranking.scorer import RowScorer, raw_scores
 from training.retrieval.log import F32, F64, I64
 from training.shards import Block
 from training.teacher import softened
 from training.trees import varying
 
-PREDICT_ROWS = 16_384
 BIN_ROWS = 100_000
 """Rows whose quantiles are the bins' edges, and as many purchases beside them: the best candidates are few."""
 
@@ -39,7 +42,8 @@ class Network:
     lists: lists a step. average: span of the running mean of weights that is kept in their place, as a part of all
     steps (see `training.fit.Settings`); 0 for none. dropout_categories: share of categories masked in training, so that
     unseen ones mean something. bins: of each number's piecewise-linear encoding beside its normalization; 0 for the
-    normalization alone. teacher: share of a teacher's answers in what is learned, where one is given.
+    normalization alone. teacher: share of a teacher's answers in what is learned, where one is given. cross: rank of
+    the products of columns with each other; 0 for none. history: how what the user bought is read beside the columns.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
@@ -52,6 +56,8 @@ class Network:
     dropout_categories: float = 0.05
     bins: int = 0
     teacher: float = 0.5
+    cross: int = 0
+    history: Attention | None = None
 
     def fit(
         self, train: Lists, validation: Lists, encoding: Encoding, seed: int, answers: F64 | None = None
@@ -60,7 +66,7 @@ class Network:
 
         answers: a teacher's log-odds (n,) of the training rows.
         """
-        scorer = build_scorer(self.architecture, encoding, seed, self._numbers(train, encoding))
+        scorer = self._scorer(train, encoding, seed)
         rng = np.random.default_rng(seed)
         steps = max(len(train) // self.lists, 1)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -81,6 +87,7 @@ class Network:
                 step(
                     tf.constant(numeric[rows]),
                     tf.constant(_masked(index[rows], self.dropout_categories, rng)),
+                    [tf.constant(x) for x in train.block.of_lists(lists)] if self.history else [],
                     tf.constant(label[rows]),
                     tf.constant(train.block.offset[rows]),
                     tf.constant(train.block.weight[rows]),
@@ -98,6 +105,15 @@ class Network:
         calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed))
         return TrainedNetwork(scorer, encoding, calibration)
 
+    def _scorer(self, train: Lists, encoding: Encoding, seed: int) -> RowScorer:
+        reader = HistoryAttention(self.history, train.block.past) if self.history else None
+        crossed = Cross(self.cross, name="cross") if self.cross else None
+        beside = reader.width if reader else 0
+        rows = build_scorer(self.architecture, encoding, seed, self._numbers(train, encoding), beside, crossed)
+        if reader:
+            reader(*train.block.of_lists(slice(1)))
+        return RowScorer(rows, reader)
+
     def _numbers(self, train: Lists, encoding: Encoding) -> Piecewise | None:
         if not self.bins:
             return None
@@ -112,11 +128,11 @@ class Network:
 class TrainedNetwork:
     """A trained scorer with its calibration."""
 
-    scorer: keras.Model
+    scorer: RowScorer
     encoding: Encoding
     calibration: Calibration
 
-    def score(self, block: Block) -> F64:
+    def score(self, block: PastBlock) -> F64:
         """Calibrated log-odds (n,) among all candidates."""
         return self.calibration.apply(raw_scores(self.scorer, self.encoding, block))
 
@@ -146,16 +162,6 @@ class Ensemble:
         return self.calibration.apply(np.average(scores, axis=0, weights=self.weights))
 
 
-def raw_scores(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:
-    """The scorer's logits (n,), a piece at a time."""
-    parts = []
-    for start in range(0, len(block), PREDICT_ROWS):
-        rows = slice(start, start + PREDICT_ROWS)
-        index = encoding.vocabulary.encode(block.categorical[rows])
-        parts.append(scorer([block.numeric[rows], index], training=False)[0].numpy()[:, 0])
-    return np.concatenate(parts)
-
-
 def _validation_loss(z: F32, lists: Lists) -> float:
     logit = z.astype(np.float64) + lists.block.offset
     return float(np.average(np.logaddexp(0, logit) - lists.block.label * logit, weights=lists.block.weight))
@@ -168,10 +174,10 @@ def _masked(index: I64, share: float, rng: np.random.Generator) -> I64:
     return np.where(rng.random(index.shape) < share, what, index)
 
 
-def _step(scorer: keras.Model, optimizer: Any, how: Network, length: int) -> Any:
-    def step(numeric: Any, index: Any, label: Any, offset: Any, weight: Any) -> Any:
+def _step(scorer: RowScorer, optimizer: Any, how: Network, length: int) -> Any:
+    def step(numeric: Any, index: Any, past: Any, label: Any, offset: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
-            z = scorer([numeric, index], training=True)[0][:, 0]
+            z = scorer.logits(numeric, index, past, training=True)
             of_rows = tf.nn.sigmoid_cross_entropy_with_logits(label, z + offset)
             loss = tf.reduce_mean(of_rows * weight) + tf.add_n(scorer.losses or [tf.constant(0.0)])
             if how.loss != "rows":
@@ -183,7 +189,9 @@ def _step(scorer: keras.Model, optimizer: Any, how: Network, length: int) -> Any
         return loss
 
     optimizer.build(scorer.trainable_variables)
-    return tf.function(step, jit_compile=not how.architecture.dropout, autograph=False)
+    # XLA would ignore the seeds of dropout.
+    drops = how.architecture.dropout or (how.history and how.history.dropout)
+    return tf.function(step, jit_compile=not drops, autograph=False)
 
 
 def _listwise(z: Any, bought: Any) -> Any:

@@ -22,6 +22,7 @@ from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.names import CHAMPION, LIGHTGBM, STORED
 from training.ranking.network import Ensemble
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
+from training.ranking.past import Past
 from training.ranking.protocol import Protocol
 from training.ranking.recall import candidate_recall, recall_by_source
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
@@ -71,7 +72,7 @@ def evaluate_ranking(
     tuned = _tuned(work)
     outcomes = _baselines(work, tuned)
     shifts = [level_shift(log, weeks.validation, cutoff) for cutoff in weeks.test]
-    scores = _scores(models, rows.test, shifts)
+    scores = _scores(models, rows.test, shifts, rows.train.block.past)
     for ranker, _, seconds in models:
         slates = [by_scores(z, r, seconds, t) for (z, t), r in zip(scores[ranker.name], rows.test, strict=True)]
         outcomes[ranker.name] = outcome(slates, work.test)
@@ -103,8 +104,9 @@ def _rows(work: Evaluation) -> tuple[SplitRows, dict[str, float]]:
         return kept_rows(work, cutoff, seconds, part)
 
     parts = work.protocol.parts
-    train = draw_lists([made(c, (n % parts, parts)) for n, c in enumerate(work.weeks.train)], LIST, rng)
-    validation = draw_lists([made(c) for c in work.weeks.validation], CANDIDATES, rng)
+    past = Past.of(work.log, work.weeks.validation[0])
+    train = draw_lists([made(c, (n % parts, parts)) for n, c in enumerate(work.weeks.train)], LIST, rng, past)
+    validation = draw_lists([made(c) for c in work.weeks.validation], CANDIDATES, rng, past)
     return SplitRows(train, validation, tuple(made(c) for c in work.weeks.test)), seconds
 
 
@@ -161,7 +163,7 @@ def _baselines(work: Evaluation, tuned: Sequence[Tuned]) -> dict[str, Outcome]:
 
 
 def _scores(
-    models: Sequence[tuple[Ranker, Model, float]], weeks: Sequence[Rows], shifts: Sequence[float]
+    models: Sequence[tuple[Ranker, Model, float]], weeks: Sequence[Rows], shifts: Sequence[float], past: Past
 ) -> dict[str, list[tuple[F64, float]]]:
     """Each ranker's scores of the rows of each week with the seconds they took; a member of ensembles scores once.
 
@@ -169,7 +171,7 @@ def _scores(
     """
     found: dict[str, list[tuple[F64, float]]] = {ranker.name: [] for ranker, _, _ in models}
     for rows, shift in zip(weeks, shifts, strict=True):
-        block = whole(rows)
+        block = whole(rows, past)
         known: dict[int, tuple[F64, float]] = {}
 
         def scored(model: Any, block: Block = block, known: dict[int, tuple[F64, float]] = known) -> tuple[F64, float]:

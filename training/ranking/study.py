@@ -22,6 +22,7 @@ from training.ranking.key import key_of_data
 from training.ranking.lists import draw_lists, whole
 from training.ranking.names import CHAMPION
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
+from training.ranking.past import Past
 from training.ranking.protocol import last_weeks
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
 from training.ranking.slate import Slates, Week, by_generator, by_scores
@@ -117,8 +118,9 @@ def _sources(work: Work, tuned: Sequence[Tuned]) -> Sources:
 def _ranked(work: Work, sources: Sources) -> Outcome:
     """The outcome of the ranker over the blend's candidates: trained, stopped and judged on rows of its own weeks."""
     rng = np.random.default_rng(0)
-    train = draw_lists([_rows(work, sources, c) for c in work.weeks.train], LIST, rng)
-    validation = draw_lists([_rows(work, sources, c) for c in work.weeks.validation], work.study.candidates, rng)
+    past, weeks = Past.of(work.log, work.weeks.validation[0]), work.weeks
+    train = draw_lists([_rows(work, sources, c) for c in weeks.train], LIST, rng, past)
+    validation = draw_lists([_rows(work, sources, c) for c in weeks.validation], work.study.candidates, rng, past)
     test = [_rows(work, sources, c) for c in work.weeks.test]
     columns = columns_of([generator.source for generator, _ in sources])
     fitted = list(fit_rankers(champion_and_members(), train, validation, columns, {}, work.stage))
@@ -126,7 +128,7 @@ def _ranked(work: Work, sources: Sources) -> Outcome:
     slates: list[Slates] = []
     for rows in test:
         start = perf_counter()
-        scores = model.score(whole(rows))
+        scores = model.score(whole(rows, past))
         slates.append(by_scores(scores, rows, seconds, perf_counter() - start))
     return outcome(slates, work.test)
 

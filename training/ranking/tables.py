@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from training.evaluate.page import placed, table
-from training.ranking.names import LAMBDARANK, LIGHTGBM, MLPS, PERSONAL, POPULARITY
+from training.ranking.names import CALIBRATED, LAMBDARANK, LIGHTGBM, MLPS, PERSONAL, POPULARITY
 
 
 def contenders(result: dict[str, Any]) -> str:
@@ -109,6 +109,21 @@ def budget(result: dict[str, Any]) -> str:
     return table(["", "settings tried", "chosen"], rows)
 
 
+KINDS = {"LambdaRank": "LightGBM LambdaRank", "LightGBM": "LightGBM, log loss", "MLP": "MLPs", "ensemble": "ensembles"}
+"""How rankers tried on the weeks before the tests are called, by what their names begin with."""
+
+
+def tried(result: dict[str, Any]) -> str:
+    """How many of each kind of ranker were tried on the weeks before the tests', and which found most."""
+    rows = []
+    for prefix, kind in KINDS.items():
+        found = {name: of for name, of in result["rankers"].items() if name.startswith(prefix) and name != CALIBRATED}
+        if found:
+            best = (max(found, key=lambda name: found[name][m]) for m in ("ndcg@10", "recall@20"))
+            rows.append([kind, str(len(found)), *best])
+    return table(["", "tried", "best by NDCG@10", "best by Recall@20"], rows)
+
+
 def validated(result: dict[str, Any]) -> str:
     """What was tried on the weeks before the tests': rankers in order of their trial, each held against the first."""
     rows = []
@@ -184,7 +199,8 @@ def written(page: str, result: dict[str, Any], validation: dict[str, Any]) -> st
 
     Raises UserError where a table's place is missing.
     """
-    return placed(page, {make.__name__: make(result) for make in TABLES} | {"validated": validated(validation)})
+    before = {"tried": tried(validation), "validated": validated(validation)}
+    return placed(page, {make.__name__: make(result) for make in TABLES} | before)
 
 
 def ordered(result: dict[str, Any]) -> list[str]:

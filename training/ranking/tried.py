@@ -9,11 +9,14 @@ from training.ranking.ablation import (
     HOUSEHOLD_NETWORK,
     LIST_NETWORK,
     LIST_TREES,
+    RANK,
     TAUGHT_NETWORK,
     TREES,
     WIDE_LAYERS,
     Ranker,
 )
+from training.ranking.attention import Attention
+from training.ranking.names import CALIBRATED
 from training.ranking.network import Network
 from training.ranking.trees import Trees
 
@@ -25,7 +28,7 @@ def _lambdarank(how: Trees, by_user: float = 0) -> Ranker:
 
 REFERENCE = _lambdarank(LIST_TREES)
 """What the others are held against: the evaluation's."""
-_CALIBRATED = Ranker("LambdaRank, calibrated", None, seeds=(), members={REFERENCE.name: 1})
+_CALIBRATED = Ranker(CALIBRATED, None, seeds=(), members={REFERENCE.name: 1})
 _LEAVES = Ranker("LightGBM, 31 leaves", replace(TREES, leaves=31))
 _MORE_LEAVES = Ranker("LightGBM, 63 leaves", TREES)
 _BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", _LEAVES.how, by_user=1)
@@ -59,6 +62,8 @@ TRIED = (
     Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1),
     Ranker("MLP", Network(WIDE_LAYERS)),
     Ranker("MLP, 8 bins", BINNED_NETWORK),
+    Ranker("MLP, 8 bins, crossed", replace(BINNED_NETWORK, cross=RANK)),
+    Ranker("MLP, 8 bins, reading histories", replace(BINNED_NETWORK, history=Attention())),
     _TAUGHT,
     Ranker("MLP, 8 bins, taught by 63 leaves", TAUGHT_NETWORK, teacher=_MORE_LEAVES.name),
     _LISTS,

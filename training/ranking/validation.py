@@ -24,6 +24,7 @@ from training.ranking.key import key_of_data
 from training.ranking.level import forecast_errors, level, level_shift
 from training.ranking.lists import draw_lists, whole
 from training.ranking.outcome import Households
+from training.ranking.past import Past
 from training.ranking.protocol import Protocol
 from training.ranking.rows import Rows, columns_of
 from training.ranking.run import CANDIDATES, LIST, Evaluation, kept_rows
@@ -61,8 +62,9 @@ def validate_rankers(
         return kept_rows(work, cutoff, {}, (n % parts, parts))
 
     rng = np.random.default_rng(0)
-    train = draw_lists([made(cutoff, n, protocol.parts) for n, cutoff in enumerate(learned)], LIST, rng)
-    validation = draw_lists([made(calibrated, len(learned), protocol.parts)], CANDIDATES, rng)
+    past = Past.of(log, calibrated)
+    train = draw_lists([made(cutoff, n, protocol.parts) for n, cutoff in enumerate(learned)], LIST, rng, past)
+    validation = draw_lists([made(calibrated, len(learned), protocol.parts)], CANDIDATES, rng, past)
     judges = Judges(
         tuple(made(cutoff) for cutoff in cutoffs),
         tuple(Week.at(log, cutoff) for cutoff in cutoffs),
@@ -73,7 +75,7 @@ def validate_rankers(
     households = Households.of(judges.weeks)
     first: dict[str, F64] = {}
     for ranker, model, _ in fit_rankers(tried, train, validation, columns, {}, stage):
-        scores = [model.score(whole(rows)) for rows in judges.rows]
+        scores = [model.score(whole(rows, past)) for rows in judges.rows]
         accuracy = judges.accuracy(scores)
         first = first or accuracy
         result["rankers"][ranker.name] = {

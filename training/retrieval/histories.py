@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,12 @@ class Histories:
             return empty(len(users), length)
         weights = np.where(held, 0.5 ** ((moment - self.at[at]) / half_life), 0)
         return History(np.where(held, self.items[at], NONE).astype(np.int32), weights.astype(np.float32))
+
+
+def together(histories: Sequence[History]) -> History:
+    """The histories of all users, in order."""
+    items, weights = zip(*((h.items, h.weights) for h in histories), strict=True)
+    return History(np.concatenate(items), np.concatenate(weights))
 
 
 def empty(users: int, length: int) -> History:

@@ -9,28 +9,51 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
 
 from feature_repo import schema
+from training.dataset.labels import epoch
 from training.model import Architecture
 from training.ranking.ablation import CALENDAR, Narrowed, Ranker, encoding_of, fit_rankers
+from training.ranking.attention import Attention
 from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.network import Network
+from training.ranking.past import Past
 from training.ranking.rows import Rows, columns_of, retrieval_columns
 from training.ranking.trees import Trees
 from training.retrieval.blend import Candidates
+from training.retrieval.histories import Histories
+from training.retrieval.log import DAY
+from training.retrieval.products import Products
 from training.shards import RANKING
 
 COLUMNS = columns_of(("one", "two"))
+CUTOFF = datetime(2024, 1, 1)
+USERS, ITEMS = 300, 40
+GROUPS = np.arange(ITEMS, dtype=np.int32) % 10
 
 
-def rows(seed: int, users: int = 300, candidates: int = 40) -> Rows:
+def past() -> Past:
+    """Every user bought three items; products have ten groups and no embedding of their own."""
+    users = np.repeat(np.arange(USERS, dtype=np.int32), 3)
+    items = np.random.default_rng(5).integers(0, ITEMS, len(users)).astype(np.int32)
+    at = np.full(len(users), epoch(CUTOFF) / DAY - 1)
+    fields = np.stack([np.zeros_like(GROUPS)] * 3 + [1 + GROUPS], axis=1).astype(np.int32)
+    nothing = np.zeros(ITEMS, np.int32)
+    return Past(Histories(items, at, np.arange(USERS + 1) * 3, at, users), Products(nothing, fields, fields, 11))
+
+
+PAST = past()
+
+
+def rows(seed: int, users: int = USERS, candidates: int = ITEMS) -> Rows:
     """Labels of rate σ(x − 3), x the first retrieval column; everything else is noise."""
     rng = np.random.default_rng(seed)
     numeric = rng.normal(0, 1, (users * candidates, len(COLUMNS.numeric))).astype(np.float32)
     signal = 2 * numeric[:, len(schema.NUMERIC)] - 3
     label = (rng.random(len(signal)) < expit(signal)).reshape(users, candidates)
     return Rows(
-        datetime(2024, 1, 1),
+        CUTOFF,
         np.arange(users),
         np.tile(np.arange(candidates, dtype=np.int32), (users, 1)),
         label,
@@ -45,7 +68,7 @@ def rows(seed: int, users: int = 300, candidates: int = 40) -> Rows:
 @pytest.fixture(scope="module")
 def lists() -> tuple[Lists, Lists]:
     rng = np.random.default_rng(0)
-    return draw_lists([rows(0), rows(1)], 24, rng), draw_lists([rows(2)], 40, rng)
+    return draw_lists([rows(0), rows(1)], 24, rng, PAST), draw_lists([rows(2)], 40, rng, PAST)
 
 
 def test_a_list_holds_every_purchase_and_says_how_the_rest_was_sampled(lists: tuple[Lists, Lists]) -> None:
@@ -66,13 +89,15 @@ def test_a_list_holds_every_purchase_and_says_how_the_rest_was_sampled(lists: tu
         Network(Architecture(hidden=(16, 8)), "listwise", epochs=2, lists=8, learning_rate=0.01),
         Network(Architecture(hidden=(16, 8)), "pairwise", epochs=2, lists=8, learning_rate=0.01),
         Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01, bins=8),
+        Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01, bins=8, cross=4),
+        Network(Architecture(hidden=(16, 8)), epochs=2, lists=8, learning_rate=0.01, history=Attention(width=8)),
     ],
-    ids=["trees", "rows", "listwise", "pairwise", "bins"],
+    ids=["trees", "rows", "listwise", "pairwise", "bins", "cross", "history"],
 )
 def test_probabilities_are_true_whatever_the_loss(how: Trees | Network, lists: tuple[Lists, Lists]) -> None:
     test = rows(3)
     encoding = encoding_of(lists[0], COLUMNS)
-    z = how.fit(*lists, encoding, 0).score(whole(test))
+    z = how.fit(*lists, encoding, 0).score(whole(test, PAST))
     assert np.corrcoef(z, test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.8
     assert expit(z).mean() == pytest.approx(test.label.mean(), rel=0.15)
 
@@ -91,9 +116,9 @@ def test_an_ensemble_averages_its_members_and_a_narrow_one_sees_stored_features_
     assert isinstance(models["narrow"], Narrowed)
     blind = replace(test, numeric=test.numeric.copy())
     blind.numeric[:, len(RANKING.numeric) :] = 0
-    np.testing.assert_array_equal(models["narrow"].score(whole(test)), models["narrow"].score(whole(blind)))
-    mean = (models["narrow"].score(whole(test)) + models["wide"].score(whole(test))) / 2
-    assert spearmanr(models["both"].score(whole(test)), mean).statistic > 0.9999
+    np.testing.assert_array_equal(models["narrow"].score(whole(test, PAST)), models["narrow"].score(whole(blind, PAST)))
+    mean = (models["narrow"].score(whole(test, PAST)) + models["wide"].score(whole(test, PAST))) / 2
+    assert spearmanr(models["both"].score(whole(test, PAST)), mean).statistic > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -108,8 +133,30 @@ def test_the_moment_changes_no_score_unless_it_is_shown(how: Trees | Network, li
     later = replace(test, numeric=test.numeric.copy())
     later.numeric[:, calendar] = 5
     blind, shown = (how.fit(*lists, encoding_of(lists[0], COLUMNS, c), 0) for c in (False, True))
-    np.testing.assert_array_equal(blind.score(whole(test)), blind.score(whole(later)))
-    assert np.abs(shown.score(whole(test)) - shown.score(whole(later))).max() > 0
+    np.testing.assert_array_equal(blind.score(whole(test, PAST)), blind.score(whole(later, PAST)))
+    assert np.abs(shown.score(whole(test, PAST)) - shown.score(whole(later, PAST))).max() > 0
+
+
+def by_history(seed: int) -> Rows:
+    """Rows whose labels follow what no column tells: whether the user bought of the item's group."""
+    rng = np.random.default_rng(seed)
+    found = rows(seed)
+    bought = PAST.histories.items.reshape(USERS, 3)
+    held = (GROUPS[found.items][:, :, None] == GROUPS[bought][:, None]).any(-1)
+    label = rng.random(held.shape) < np.where(held, 0.6, 0.05)
+    return replace(found, label=label, wanted=label.sum(1) + 1)
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["columns alone", "history"])
+def test_a_network_that_reads_histories_finds_what_columns_do_not_tell(reads: bool) -> None:
+    rng = np.random.default_rng(0)
+    train = draw_lists([by_history(seed) for seed in range(4)], 24, rng, PAST)
+    validation = draw_lists([by_history(4)], ITEMS, rng, PAST)
+    history = Attention(width=16, dropout=0) if reads else None
+    how = Network(Architecture(hidden=(16, 8)), epochs=6, lists=8, learning_rate=0.01, history=history)
+    test = by_history(5)
+    z = how.fit(train, validation, encoding_of(train, COLUMNS), 0).score(whole(test, PAST))
+    assert (roc_auc_score(test.label.ravel(), z) > 0.75) == reads
 
 
 def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -138,7 +185,7 @@ def test_a_network_learns_from_an_earlier_ranker_that_is_named(lists: tuple[List
         Ranker("alone", how),
         Ranker("taught", how, teacher="trees"),
     ]
-    block = whole(rows(3))
+    block = whole(rows(3), PAST)
     trees, alone, taught = (m.score(block) for _, m, _ in fit_rankers(tried, *lists, COLUMNS, {}))
     assert np.corrcoef(taught, trees)[0, 1] > np.corrcoef(alone, trees)[0, 1]
 
@@ -174,7 +221,7 @@ def test_a_ranker_by_user_learns_from_those_of_few_purchases(how: Trees | Networ
     )
     models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, train, lists[1], COLUMNS, {})}
     test = rows(3)
-    z = models["calibrated"].score(whole(test))
+    z = models["calibrated"].score(whole(test, PAST))
     assert np.corrcoef(z, test.numeric[:, len(schema.NUMERIC)])[0, 1] > 0.6
     assert expit(z).mean() == pytest.approx(test.label.mean(), rel=0.15)  # of rows that all weigh the same
 
@@ -199,6 +246,6 @@ def test_members_count_by_their_weights(lists: tuple[Lists, Lists]) -> None:
         Ranker("both", None, seeds=(), members={"one": 2, "other": 1}),
     )
     models = {ranker.name: model for ranker, model, _ in fit_rankers(rankers, *lists, COLUMNS, {})}
-    block = whole(rows(3))
+    block = whole(rows(3), PAST)
     one, other = (models[name].score(block) for name in ("one", "other"))
     assert spearmanr(models["both"].score(block), 2 * one + other).statistic > 0.9999

@@ -65,6 +65,11 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 	$(RUN) evaluate-ranking --data $(DATA) --out benchmarks/results/ranking
 	$(RUN) ranking-page
 
+.PHONY: evaluate-served
+evaluate-served: install ## Train on what was known at the test cutoff, serve it, and judge the server's slates
+	$(RUN) evaluate-served --data $(DATA) --out benchmarks/results/served
+	$(RUN) served-page
+
 .PHONY: validate-rankers
 validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
 	$(RUN) validate-rankers --data $(DATA)

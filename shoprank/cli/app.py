@@ -29,6 +29,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     ranking,
     recommending,
     retrievers,
+    served,
     serving,
     study,
     training,

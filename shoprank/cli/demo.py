@@ -46,15 +46,27 @@ def demo(
 def prepare(data: Path, model_repository: Path) -> None:
     """Run every stage whose result is not there or was made of other input."""
     from feature_repo.paths import DataPaths
+
+    if _source(DataPaths(data).quality) != SOURCE:
+        data_commands.ingest(data=data)
+    run_pipeline(data, model_repository, test_cutoff=TEST_CUTOFF)
+
+
+def run_pipeline(
+    data: Path, model_repository: Path, test_cutoff: datetime | None = None, until: datetime | None = None
+) -> None:
+    """From ingested events to an active model and the newest features online; a stage that was run is not run again.
+
+    until: the events are complete until then (naive UTC), until the last one where it is None.
+    """
+    from feature_repo.paths import DataPaths
     from feature_repo.store import is_materialized
     from training.dataset.build import built_key, dataset_key
     from training.dataset.sampling import Sampling
     from training.schedule import Schedule
 
     paths = DataPaths(data)
-    if _source(paths.quality) != SOURCE:
-        data_commands.ingest(data=data)
-    pipeline.features(data=data, test_cutoff=TEST_CUTOFF)
+    pipeline.features(data=data, test_cutoff=test_cutoff, until=until)
     schedule = Schedule.read(paths)
     if not (paths.feast / "registry.db").is_file():
         pipeline.apply(data, model_repository)

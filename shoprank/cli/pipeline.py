@@ -19,6 +19,9 @@ def features(
     test_cutoff: Annotated[
         datetime | None, typer.Option(help="Cutoff of the test week; the last complete week where it is not given.")
     ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="The events are complete until then, UTC; until the last one by default.")
+    ] = None,
     train_weeks: Annotated[int, typer.Option(min=1, help="Weeks to train on, at most.")] = 16,
     memory_limit: Annotated[str, typer.Option(help="Memory DuckDB may use before it spills to disk.")] = "1500MB",
 ) -> None:
@@ -31,7 +34,8 @@ def features(
     from training.schedule import plan
 
     paths = DataPaths(data)
-    schedule = plan(*event_range(paths), test_cutoff, train_weeks)
+    first, last = event_range(paths)
+    schedule = plan(first, until or last, test_cutoff, train_weeks)
     total = len(schedule.cutoffs) * len(VIEWS)
     console = stderr()
     with quiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.ranking.names import PERSONAL, POPULARITY
+from training.ranking.names import PERSONAL, POPULARITY, RECENT
 from training.retrieval.content import CategoryPopularity, Content
 from training.retrieval.factors import Ease, ImplicitAls
 from training.retrieval.frequency import PersonalFrequency
@@ -28,7 +28,7 @@ BASELINES = (
     Contender(POPULARITY, (Popularity(28),)),
     Contender(PERSONAL, (PersonalFrequency(None),)),
     Contender(
-        "recency-weighted frequency",
+        RECENT,
         tuple(PersonalFrequency(days) for days in (42.0, 56.0, 84.0, 112.0, 140.0, 168.0, 224.0)),
     ),
     Contender(

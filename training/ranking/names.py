@@ -4,6 +4,8 @@ from __future__ import annotations
 
 POPULARITY = "global top frequency, 28 days"
 PERSONAL = "personal top frequency"
+RECENT = "recency-weighted frequency"
+SERVED = "RecommendItems"
 
 STORED = "MLP 128-64-1 of the training set"
 PLAIN = "MLP 128-64-1, stored features only"

@@ -20,15 +20,15 @@ def contenders(result: dict[str, Any]) -> str:
     return table(["", "NDCG@10", "Recall@20", "MRR@10", "hit rate@10", "Recall@20 of new products"], rows)
 
 
-def differences(result: dict[str, Any]) -> str:
-    """The champion less each other, with intervals."""
+def differences(result: dict[str, Any], ours: str = "champion") -> str:
+    """The champion, called `ours` there, less each other, with intervals."""
     rows = []
     for name in ordered(result):
         if name == result["champion"]:
             continue
         found = result["comparisons"][name]
         rows.append([name, *(_difference(found[m]) for m in ("ndcg@10", "recall@20", "explore_recall@20"))])
-    return table(["champion less", "NDCG@10", "Recall@20", "Recall@20 of new products"], rows)
+    return table([f"{ours} less", "NDCG@10", "Recall@20", "Recall@20 of new products"], rows)
 
 
 def weeks(result: dict[str, Any]) -> str:

@@ -20,6 +20,12 @@ def test_the_default_test_week_is_the_last_complete_one() -> None:
     assert schedule.serving == datetime(2018, 1, 1)
 
 
+def test_events_that_are_complete_until_a_monday_are_served_as_of_it() -> None:
+    schedule = plan(FIRST, datetime(2017, 12, 4))
+    assert schedule.serving == datetime(2017, 12, 4)
+    assert schedule.test == datetime(2017, 11, 27)
+
+
 def test_label_windows_of_a_split_end_before_the_next() -> None:
     schedule = plan(FIRST, LAST, datetime(2017, 12, 4))
     assert schedule.train[-1] + HORIZON <= schedule.validation[0]

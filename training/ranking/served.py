@@ -1,0 +1,121 @@
+"""The slates that a server gave, judged as those of the ranking evaluation are, beside simple baselines.
+
+The server is asked by whoever calls: here are its answers, as ids of items, and what they are worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoprank.errors import ShoprankError, UserError
+from training.evaluate.slates import member
+from training.ranking.contenders import BASELINES
+from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED
+from training.ranking.outcome import RESAMPLES, Households, compared, described, outcome
+from training.ranking.slate import SIZE, Slates, Week, kept_by_generator
+from training.ranking.tuning import Tuned, tune
+from training.retrieval.log import I32, Catalogue, PurchaseLog
+from training.schedule import HORIZON, monday
+
+Stage = Callable[[str], None]
+BESIDE = (POPULARITY, PERSONAL, RECENT)
+"""The baselines, by name."""
+NOTHING = -1
+"""Stands in a place that no item has."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Item ids that the server showed each of n households, best first: whole slates, and those without what it has."""
+
+    items: Sequence[Sequence[str]]
+    explore: Sequence[Sequence[str]]
+
+
+def week_of(log: PurchaseLog, cutoff: datetime) -> Week:
+    """The week that begins at the cutoff (naive UTC), of all purchases.
+
+    Raises UserError where no snapshot is made for that moment, or the week is not over.
+    """
+    if cutoff != monday(cutoff):
+        raise UserError(f"cutoff {cutoff}: is not midnight of a Monday, as the snapshots that are served are")
+    if log.at.max() < log.before(cutoff + HORIZON).now:
+        raise UserError(f"cutoff {cutoff}: the events end before the 7 days after it are over")
+    return Week.at(log, cutoff)
+
+
+def slates_of(answers: Answers, catalogue: Catalogue) -> Slates:
+    """The answers as slates of positions in the catalogue; places of an explore slate that nothing took hold −1.
+
+    Raises ShoprankError where a whole slate is short or an item is none of the catalogue.
+    """
+    position = {item: at for at, item in enumerate(catalogue.item_ids.tolist())}
+    items, explore = (_positions(shown, position) for shown in (answers.items, answers.explore))
+    if (items == NOTHING).any():
+        raise ShoprankError(f"the server gave {(items == NOTHING).any(1).sum()} slates of fewer than {SIZE} items")
+    return Slates(items, explore, 0.0, 0.0)
+
+
+def judged(
+    week: Week, log: PurchaseLog, served: Slates, kept: Path, key: str, stage: Stage = lambda name: None
+) -> dict[str, Any]:
+    """Figures of the served slates and of the baselines, and served less each, as JSON.
+
+    log: all purchases; baselines are tuned on the week before the cutoff. kept, key: where their slates and trials are
+    kept, and by what data.
+    """
+    chosen = [contender for contender in BASELINES if contender.name in BESIDE]
+    tuned = tune(chosen, [Week.at(log, week.cutoff - HORIZON)], kept, key, stage)
+    outcomes = {SERVED: outcome([served], [week])}
+    for baseline in tuned:
+        stage(baseline.name)
+        outcomes[baseline.name] = outcome([kept_by_generator(baseline.generator, week, kept, key)], [week])
+    stage("resampling households")
+    households = Households.of([week])
+    return {
+        "protocol": _protocol(week, served),
+        "tuning": {t.name: _settings(t) for t in tuned},
+        "champion": SERVED,
+        "contenders": {name: _figures(described(found, households)) for name, found in outcomes.items()},
+        "comparisons": {
+            name: compared(outcomes[SERVED], other, households) for name, other in outcomes.items() if name != SERVED
+        },
+    }
+
+
+def _positions(shown: Sequence[Sequence[str]], position: dict[str, int]) -> I32:
+    table = np.full((len(shown), SIZE), NOTHING, np.int32)
+    for row, ids in zip(table, shown, strict=True):
+        if unknown := [item for item in ids if item not in position]:
+            raise ShoprankError(f"the server showed items that the catalogue lacks: {', '.join(unknown[:3])}")
+        row[: len(ids)] = [position[item] for item in ids]
+    return table
+
+
+def _protocol(week: Week, served: Slates) -> dict[str, Any]:
+    return {
+        "cutoff": f"{week.cutoff:%Y-%m-%d}",
+        "horizon_days": HORIZON.days,
+        "tuned_on": f"{week.cutoff - HORIZON:%Y-%m-%d}",
+        "households": len(week.users),
+        "explore_households": int((np.diff(week.new.indptr)[week.users] > 0).sum()),
+        "resamples": RESAMPLES,
+        "top_k": SIZE,
+        "explore_places_owned": int(member(week.users, served.explore, week.owned).sum()),
+        "explore_places_empty": int((served.explore == NOTHING).sum()),
+    }
+
+
+def _settings(tuned: Tuned) -> dict[str, Any]:
+    return {"chosen": str(tuned.generator), "trials": tuned.trials}
+
+
+def _figures(found: dict[str, Any]) -> dict[str, Any]:
+    """Without the seconds, which say nothing here: a server's time is measured by `make bench-recommend`."""
+    return {name: value for name, value in found.items() if name != "seconds"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,13 @@ from shoprank.cli.app import app
 from shoprank.cli.console import stderr, stdout
 from shoprank.cli.options import DataDir
 from training.ranking.protocol import Protocol
+
+
+class Record(StrEnum):
+    """What is tried together on the weeks before the tests, and the name of its file."""
+
+    VALIDATION = "validation"
+    GROWN = "grown"
 
 
 @app.command(name="evaluate-ranking")
@@ -64,8 +72,11 @@ def evaluate_ranking(
 def validate_rankers(
     data: DataDir = Path("data"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
+    record: Annotated[Record, typer.Option(help="Rankers and baselines, or what a network is given more.")] = (
+        Record.VALIDATION
+    ),
 ) -> None:
-    """Try changes of the rankers and settings of baselines on weeks before the tests'; writes validation.json."""
+    """Try changes of the rankers and settings of baselines on weeks before the tests'; writes RECORD.json."""
     from rich.table import Table
 
     from feature_repo.paths import DataPaths
@@ -75,13 +86,13 @@ def validate_rankers(
     from training.ranking.validation import validate_rankers as run
 
     with stderr().status("validating") as status:
-        result = run(DataPaths(data), out, stage=lambda name: status.update(name))
+        result = run(DataPaths(data), out, record.value, stage=lambda name: status.update(name))
     names = ("ndcg@10", "recall@20", "roc_auc", "pr_auc", "log_loss", "calibration_over_base_shifted")
     table = Table("ranker", *names)
     for ranker, found in result["rankers"].items():
         table.add_row(ranker, *(f"{found[name]:.4f}" if name in found else "–" for name in names))
     stdout().print(table)
-    print(f"validate-rankers: {out / 'validation.json'}")
+    print(f"validate-rankers: {out / record.value}.json")
 
 
 @app.command(name="ranking-page")
@@ -94,6 +105,6 @@ def ranking_page(
 
     from training.ranking.tables import written
 
-    result, validation = (json.loads((results / f"{name}.json").read_text()) for name in ("ranking", "validation"))
-    page.write_text(written(page.read_text(), result, validation))
+    records = (json.loads((results / f"{name}.json").read_text()) for name in ("ranking", *Record))
+    page.write_text(written(page.read_text(), *records))
     print(f"ranking-page: {page}")

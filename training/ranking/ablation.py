@@ -15,12 +15,9 @@ import numpy as np
 
 from training.encoding import Encoding, fit_normalization, fit_vocabulary
 from training.model import Architecture
-from training.ranking.attention import Attention
 from training.ranking.lists import Lists, narrow
 from training.ranking.names import (
-    ATTENTIVE,
     CHAMPION,
-    CROSSED,
     LAMBDARANK,
     LAMBDARANKS,
     LIGHTGBM,
@@ -98,8 +95,6 @@ class Ranker:
 
 BINS = 8
 """Of each number's piecewise-linear encoding, in the rankers that have one."""
-RANK = 32
-"""Of the products of columns with each other, in the ranker that has them."""
 WIDE_LAYERS = Architecture(hidden=(256, 64), dropout=0.1, category_width=4)
 
 BINNED_NETWORK = Network(WIDE_LAYERS, bins=BINS)
@@ -115,8 +110,6 @@ RANKERS = (
     Ranker(RETRIEVAL, Network()),
     Ranker(WIDE, Network(WIDE_LAYERS)),
     Ranker(PIECEWISE, BINNED_NETWORK),
-    Ranker(CROSSED, replace(BINNED_NETWORK, cross=RANK)),
-    Ranker(ATTENTIVE, replace(BINNED_NETWORK, history=Attention())),
     Ranker(LIGHTGBM, TREES),
     Ranker(TAUGHT, TAUGHT_NETWORK, teacher=LIGHTGBM),
     Ranker(LISTWISE, LIST_NETWORK, teacher=LIGHTGBM),

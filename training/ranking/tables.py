@@ -113,11 +113,11 @@ KINDS = {"LambdaRank": "LightGBM LambdaRank", "LightGBM": "LightGBM, log loss", 
 """How rankers tried on the weeks before the tests are called, by what their names begin with."""
 
 
-def tried(result: dict[str, Any]) -> str:
+def tried(rankers: dict[str, Any]) -> str:
     """How many of each kind of ranker were tried on the weeks before the tests', and which found most."""
     rows = []
     for prefix, kind in KINDS.items():
-        found = {name: of for name, of in result["rankers"].items() if name.startswith(prefix) and name != CALIBRATED}
+        found = {name: of for name, of in rankers.items() if name.startswith(prefix) and name != CALIBRATED}
         if found:
             best = (max(found, key=lambda name: found[name][m]) for m in ("ndcg@10", "recall@20"))
             rows.append([kind, str(len(found)), *best])
@@ -194,12 +194,16 @@ TABLES: Sequence[Callable[[dict[str, Any]], str]] = (
 )
 
 
-def written(page: str, result: dict[str, Any], validation: dict[str, Any]) -> str:
+def written(page: str, result: dict[str, Any], validation: dict[str, Any], grown: dict[str, Any]) -> str:
     """The page with the tables anew, of the tests and of the weeks before them.
 
     Raises UserError where a table's place is missing.
     """
-    before = {"tried": tried(validation), "validated": validated(validation)}
+    before = {
+        "tried": tried(grown["rankers"] | validation["rankers"]),
+        "validated": validated(validation),
+        "grown": validated(grown),
+    }
     return placed(page, {make.__name__: make(result) for make in TABLES} | before)
 
 

@@ -9,7 +9,6 @@ from training.ranking.ablation import (
     HOUSEHOLD_NETWORK,
     LIST_NETWORK,
     LIST_TREES,
-    RANK,
     TAUGHT_NETWORK,
     TREES,
     WIDE_LAYERS,
@@ -48,6 +47,16 @@ def _ensemble(name: str, taught: float, lists: float, trees: float, ordered: flo
     return Ranker(name, None, seeds=(), members={ranker.name: weight for ranker, weight in weights if weight})
 
 
+RANK = 32
+"""Of the products of columns with each other, in the ranker that has them."""
+
+GROWN = (
+    Ranker("MLP, 8 bins", BINNED_NETWORK),
+    Ranker("MLP, 8 bins, crossed", replace(BINNED_NETWORK, cross=RANK)),
+    Ranker("MLP, 8 bins, reading histories", replace(BINNED_NETWORK, history=Attention())),
+)
+"""What a network may be given beside its columns, against the one without; in a record of its own."""
+
 TRIED = (
     REFERENCE,
     _lambdarank(replace(LIST_TREES, leaves=15, learning_rate=0.05)),
@@ -61,9 +70,7 @@ TRIED = (
     _BY_HOUSEHOLD,
     Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1),
     Ranker("MLP", Network(WIDE_LAYERS)),
-    Ranker("MLP, 8 bins", BINNED_NETWORK),
-    Ranker("MLP, 8 bins, crossed", replace(BINNED_NETWORK, cross=RANK)),
-    Ranker("MLP, 8 bins, reading histories", replace(BINNED_NETWORK, history=Attention())),
+    GROWN[0],
     _TAUGHT,
     Ranker("MLP, 8 bins, taught by 63 leaves", TAUGHT_NETWORK, teacher=_MORE_LEAVES.name),
     _LISTS,
@@ -80,3 +87,6 @@ TRIED = (
     _ensemble("ensemble, by household, no trees of rows", 1, 2, 0, 1),
     _ensemble("ensemble, by household, lists thrice, no trees of rows", 1, 3, 0, 1),
 )
+
+RECORDS = {"validation": TRIED, "grown": GROWN}
+"""What is tried together, by the name of its record; the first of each is what the others are held against."""

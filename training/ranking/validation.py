@@ -19,7 +19,7 @@ from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
 from training import metrics
 from training.ranking import contenders
-from training.ranking.ablation import Ranker, fit_rankers
+from training.ranking.ablation import fit_rankers
 from training.ranking.key import key_of_data
 from training.ranking.level import forecast_errors, level, level_shift
 from training.ranking.lists import draw_lists, whole
@@ -29,7 +29,7 @@ from training.ranking.protocol import Protocol
 from training.ranking.rows import Rows, columns_of
 from training.ranking.run import CANDIDATES, LIST, Evaluation, kept_rows
 from training.ranking.slate import Week, by_scores, measured
-from training.ranking.tried import TRIED
+from training.ranking.tried import RECORDS, TRIED
 from training.ranking.tuning import tune
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, read_log
@@ -43,15 +43,17 @@ WHOLE = ("ndcg@10", "recall@20")
 def validate_rankers(
     paths: DataPaths,
     out: Path,
-    tried: Sequence[Ranker] = TRIED,
+    record: str = "validation",
     protocol: Protocol | None = None,
     stage: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Write `validation.json` into `out`, anew after each ranker, and return what it holds.
+    """Write the record's JSON into `out`, anew after each ranker, and return what it holds: `validation.json` of the
+    rankers and of the baselines' settings, `grown.json` of what networks are given beside their columns.
 
     Looks at no purchase from the first test cutoff on. Rows and trials are kept in the data folder. Raises UserError
     where the features of a week are missing, or there are too few weeks.
     """
+    tried, path = RECORDS[record], out / f"{record}.json"
     protocol = protocol or Protocol()
     log = read_log(paths).before(min(protocol.test))
     weeks = Weeks.before(protocol.test, train=protocol.train, validation=1)
@@ -86,9 +88,10 @@ def validate_rankers(
                 for name, gap in ((n, accuracy[n] - first[n]) for n in WHOLE)
             },
         }
-        write_json(out / "validation.json", result)
-    result["tuning"] = tuned_trials(paths, Week.at(log, cutoffs[-1], protocol.tuned_on), stage)
-    write_json(out / "validation.json", result)
+        write_json(path, result)
+    if tried is TRIED:
+        result["tuning"] = tuned_trials(paths, Week.at(log, cutoffs[-1], protocol.tuned_on), stage)
+        write_json(path, result)
     return result
 
 

@@ -9,14 +9,15 @@ from training.ranking.plots import write_plots
 from training.ranking.tables import written
 
 ROOT = Path(__file__).parents[4]
-RESULT, VALIDATION = (
-    json.loads((ROOT / f"benchmarks/results/ranking/{name}.json").read_text()) for name in ("ranking", "validation")
+RESULT, VALIDATION, GROWN = (
+    json.loads((ROOT / f"benchmarks/results/ranking/{name}.json").read_text())
+    for name in ("ranking", "validation", "grown")
 )
 
 
 def test_the_page_holds_the_figures_of_the_last_run() -> None:
     page = (ROOT / "docs/ranking.md").read_text()
-    assert written(page, RESULT, VALIDATION) == page
+    assert written(page, RESULT, VALIDATION, GROWN) == page
 
 
 def test_both_plots_are_drawn(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,9 +12,10 @@ from scipy.special import expit
 
 from shoprank.errors import UserError
 from training.ranking.contenders import BASELINES
+from training.ranking.network import Network
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
-from training.ranking.tried import REFERENCE, TRIED
+from training.ranking.tried import GROWN, REFERENCE, TRIED
 from training.ranking.validation import Judges, split
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, Catalogue, PurchaseLog
@@ -104,3 +106,10 @@ def test_each_week_is_shifted_to_its_own_level() -> None:
     found = both.discrimination([*low[1], *high[1]], is_calibrated=True)
     assert found["calibration_over_base"] > 0.3
     assert found["calibration_over_base_shifted"] < 0.1
+
+
+def test_what_networks_are_given_more_is_held_against_the_one_that_others_are_tried_beside() -> None:
+    plain, *more = GROWN
+    assert plain in TRIED
+    without = [replace(r.how, cross=0, history=None) for r in more if isinstance(r.how, Network)]
+    assert without == [plain.how] * len(more)

@@ -92,12 +92,14 @@ def test_the_weights_kept_are_those_that_the_best_loss_was_measured_with(natural
 
 
 def test_a_running_mean_of_weights_smooths_the_losses(natural: Path) -> None:
+    """From epoch to epoch they change less; which has the lowest differs by seed and processor."""
     rough = replace(QUICK, epochs=8, batch_size=64, patience=8, learning_rate=3e-2, teacher=0)
-    losses = [
-        min(epoch["validation_loss"] for epoch in train(natural, COLUMNS, replace(rough, average=a)).training["epochs"])
-        for a in (0.0, 0.18)
-    ]
-    assert losses[1] < losses[0]
+    changes = []
+    for average in (0.0, 0.18):
+        epochs = train(natural, COLUMNS, replace(rough, average=average)).training["epochs"]
+        losses = [epoch["validation_loss"] for epoch in epochs]
+        changes.append(np.std(np.diff(losses[2:])))
+    assert changes[1] < 0.6 * changes[0]
 
 
 def test_a_network_that_is_taught_answers_more_like_the_trees(natural: Path) -> None:

@@ -27,7 +27,7 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Attention:
-    """width: of an embedding. heads: it is split into. share: of embeddings' values dropped in training."""
+    """width: of an embedding. heads: it is split into. dropout: share of its values dropped in training."""
 
     width: int = 32
     heads: int = 2

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,17 @@ def stderr() -> Console:
     from rich.console import Console
 
     return Console(file=sys.stderr)
+
+
+def show_contenders(result: dict[str, Any]) -> None:
+    """Print who takes part in an evaluation of slates, with NDCG@10, Recall@20 and that of new products."""
+    from rich.table import Table
+
+    table = Table("contender", "NDCG@10", "Recall@20", "Recall@20, new products")
+    for name, found in result["contenders"].items():
+        shown = (found["whole"]["ndcg@10"], found["whole"]["recall@20"], found["explore"]["recall@20"])
+        table.add_row(name, *(f"{value['mean']:.4f}" for value in shown))
+    stdout().print(table)
 
 
 @contextlib.contextmanager

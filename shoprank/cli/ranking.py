@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from shoprank.cli.app import app
-from shoprank.cli.console import stderr, stdout
+from shoprank.cli.console import show_contenders, stderr, stdout
 from shoprank.cli.options import DataDir
 from training.ranking.protocol import Protocol
 
@@ -41,8 +41,6 @@ def evaluate_ranking(
     ),
 ) -> None:
     """Hold slates from retrieval and ranking against tuned baselines on test weeks; writes JSON and plots."""
-    from rich.table import Table
-
     from feature_repo.paths import DataPaths
     from shoprank.cli.training import import_tensorflow_quietly
 
@@ -60,11 +58,7 @@ def evaluate_ranking(
     with stderr().status("evaluating") as status:
         result = run(paths, folder, protocol, lambda name: status.update(name))
     write_plots(result, folder)
-    table = Table("contender", "NDCG@10", "Recall@20", "Recall@20, new products")
-    for name, found in result["contenders"].items():
-        shown = (found["whole"]["ndcg@10"], found["whole"]["recall@20"], found["explore"]["recall@20"])
-        table.add_row(name, *(f"{value['mean']:.4f}" for value in shown))
-    stdout().print(table)
+    show_contenders(result)
     print(f"evaluate-ranking: {folder / 'ranking.json'}")
 
 

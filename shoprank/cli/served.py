@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shoprank.cli.app import app
-from shoprank.cli.console import Progress, progress, stderr, stdout
+from shoprank.cli.console import Progress, progress, show_contenders, stderr
 from shoprank.cli.demo import TEST_CUTOFF, run_pipeline, serving
 from shoprank.cli.options import DataDir
 from shoprank.client import Client
@@ -53,8 +53,6 @@ def evaluate_served(
 
     DATA/served keeps what is made, a folder a cutoff; a second run takes it as it is.
     """
-    from rich.table import Table
-
     from feature_repo.paths import DataPaths, write_json
     from training.ingest.known import write_known
     from training.ranking.key import key_of_data
@@ -80,11 +78,7 @@ def evaluate_served(
     result |= {"server": described(asked), "schedule": split_of(Schedule.read(known))}
     folder = out or paths.evaluation
     write_json(folder / "served.json", result)
-    table = Table("contender", "NDCG@10", "Recall@20", "Recall@20, new products")
-    for name, found in result["contenders"].items():
-        shown = (found["whole"]["ndcg@10"], found["whole"]["recall@20"], found["explore"]["recall@20"])
-        table.add_row(name, *(f"{value['mean']:.4f}" for value in shown))
-    stdout().print(table)
+    show_contenders(result)
     print(f"evaluate-served: {len(asked.whole):,} households, {folder / 'served.json'}")
 
 

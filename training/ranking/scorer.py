@@ -36,13 +36,18 @@ class RowScorer:
         """Penalties on weights."""
         return list(self.rows.losses)
 
+    @property
+    def _variables(self) -> list[Any]:
+        """All that is learned or, by normalization of batches, counted."""
+        return [*self.rows.weights, *(self.reader.weights if self.reader else ())]
+
     def get_weights(self) -> list[F32]:
-        """Copies of all trainable weights."""
-        return [variable.numpy() for variable in self.trainable_variables]
+        """Copies of all weights."""
+        return [variable.numpy() for variable in self._variables]
 
     def set_weights(self, weights: list[F32]) -> None:
         """Set them."""
-        for variable, value in zip(self.trainable_variables, weights, strict=True):
+        for variable, value in zip(self._variables, weights, strict=True):
             variable.assign(value)
 
     def logits(self, numeric: Any, index: Any, past: Sequence[Any], training: bool) -> Any:

@@ -10,12 +10,13 @@ import pytest
 import scipy.sparse as sp
 from scipy.special import expit
 
+from shoprank.cli.ranking import Record
 from shoprank.errors import UserError
 from training.ranking.contenders import BASELINES
 from training.ranking.network import Network
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
-from training.ranking.tried import GROWN, REFERENCE, TRIED
+from training.ranking.tried import GROWN, RECORDS, REFERENCE, TRIED
 from training.ranking.validation import Judges, split
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, Catalogue, PurchaseLog
@@ -113,3 +114,7 @@ def test_what_networks_are_given_more_is_held_against_the_one_that_others_are_tr
     assert plain in TRIED
     without = [replace(r.how, cross=0, history=None) for r in more if isinstance(r.how, Network)]
     assert without == [plain.how] * len(more)
+
+
+def test_the_command_offers_every_record() -> None:
+    assert [*Record] == [*RECORDS]

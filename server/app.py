@@ -171,7 +171,7 @@ def _start(
     # before it is asked for them.
     listen(server, settings.host, port, credentials)
     server.start()
-    checks = {"store": features.items_version, "model": lambda: models.served.of("")}
+    checks = {"store": features.check, "model": lambda: models.served.of("")}
     readiness = Readiness(health_servicer, SERVICES, checks, settings.process.probe_seconds, recorder.ready)
     readiness.start()
     address = authority(settings.host, port)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from server.features import NO_ITEMS
 from server.items import Found, Items, Wanted
 from shoprank.errors import FeatureStoreError, UserError
 
@@ -96,6 +97,6 @@ class Listing:
             return known
         found = self._items.find(self._wanted, version)
         if not len(found):
-            raise FeatureStoreError("the online store has no items; run `shoprank materialize` first")
+            raise FeatureStoreError(NO_ITEMS)
         known = self._known = _Known(version, Found(found.shelf, found.positions, []), int(found.at.max()))
         return known

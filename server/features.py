@@ -14,10 +14,12 @@ from feature_repo.packed.keys import keys_of
 from feature_repo.packed.reader import Reader
 from feature_repo.transforms import I64, ItemRows
 from server.users import MICROS, StoredUser, Users
+from shoprank.errors import FeatureStoreError
 
 NUMBERS, TIMES, KEYS = (
     tuple(f.name for f in block) for block in (schema.ITEM_NUMBERS, schema.ITEM_TIMES, schema.ITEM_KEYS)
 )
+NO_ITEMS = "the online store has no items; run `shoprank materialize` first"
 VIEWS = ("user_features", "user_history", "item_features")
 
 
@@ -76,6 +78,11 @@ class OnlineFeatures:
     def items_version(self) -> int:
         """A number that grows with every write of items."""
         return self._reader.version(self._items)
+
+    def check(self) -> None:
+        """Raise where the store has no items either: none were ever written, or it has lost what it had."""
+        if not self.items_version():
+            raise FeatureStoreError(NO_ITEMS)
 
     def versions(self) -> tuple[int, ...]:
         """Numbers of which one grows with every write of users or items."""

@@ -89,6 +89,18 @@ def test_health_follows_the_store_away_and_back(running: Running, proxy: Delayin
     assert answers(running.address)
 
 
+def test_a_store_that_lost_its_memory_is_not_ready_until_it_is_filled_again(
+    running: Running, store: RedisServer, trained: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.client().flushall()
+    eventually(lambda: [health(running, name) for name in NAMES] == [NOT_SERVING] * 3)
+    assert "the online store has no items; run `shoprank materialize` first" in caplog.text
+    paths = replace(trained.paths, root=tmp_path / "data", redis=store.url)
+    list(materialize(paths, trained.schedule.test))
+    eventually(lambda: [health(running, name) for name in NAMES] == [SERVING] * 3)
+    assert answers(running.address)
+
+
 def test_deadlines_hold_while_the_store_is_slow(running: Running, proxy: DelayingProxy) -> None:
     proxy.delay = 0.4
     with Client(running.address) as client:

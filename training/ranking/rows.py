@@ -18,6 +18,7 @@ from shoprank.errors import UserError
 from training.dataset.labels import epoch
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.evaluate.slates import member
+from training.ranking.arrays import write_arrays
 from training.retrieval.blend import Candidates
 from training.retrieval.log import F32, I32, I64, PurchaseLog, unseen
 from training.schedule import HORIZON
@@ -61,11 +62,8 @@ class Rows:
 
     def write(self, path: Path) -> None:
         """Keep the rows in one file, written whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_suffix(".tmp.npz")
         arrays = {name: value for name, value in vars(self).items() if name != "cutoff"}
-        np.savez(staged, cutoff=self.cutoff.isoformat(), **arrays)
-        staged.replace(path)
+        write_arrays(path, cutoff=self.cutoff.isoformat(), **arrays)
 
     @classmethod
     def read(cls, path: Path) -> Rows:

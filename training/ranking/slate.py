@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 
 from training.evaluate.slates import F64, accuracy, member
+from training.ranking.arrays import write_arrays
 from training.ranking.rows import Rows, active_users
 from training.retrieval.generator import Generator, pieces, top
 from training.retrieval.log import F32, I32, I64, PurchaseLog, Sparse, unseen
@@ -79,11 +80,8 @@ def kept_by_generator(generator: Generator, week: Week, folder: Path, key: str) 
         with np.load(path) as kept:
             return Slates(kept["items"], kept["explore"], float(kept["seconds"][0]), float(kept["seconds"][1]))
     slates = by_generator(generator, week)
-    folder.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp.npz")
     seconds = np.array([slates.fit_seconds, slates.score_seconds])
-    np.savez(staged, items=slates.items, explore=slates.explore, seconds=seconds)
-    staged.replace(path)
+    write_arrays(path, items=slates.items, explore=slates.explore, seconds=seconds)
     return slates
 
 

@@ -74,6 +74,7 @@ evaluate-served: install ## Train on what was known at the test cutoff, serve it
 validate-rankers: install ## Try rankers and settings of baselines on weeks before the tests'
 	$(RUN) validate-rankers --data $(DATA)
 	$(RUN) validate-rankers --data $(DATA) --record grown
+	$(RUN) validate-rankers --data $(DATA) --record crossed
 
 .PHONY: evaluate-cold-start
 evaluate-cold-start: install ## Measure slates for unknown users and those of few trips, and content among new items

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import lightgbm as lgb
 import numpy as np
@@ -112,6 +112,17 @@ class Grown:
         """Scores (n,): log-odds in the population that was not sampled where the objective is log loss."""
         raw: F64 = self.booster.predict(_inputs(block, self.encoding, self.small), raw_score=True)
         return raw + self.base
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What `Grown.of` makes it of again."""
+        text = np.frombuffer(self.booster.model_to_string().encode(), np.uint8)
+        return {"booster": text, "small": np.array(self.small, np.int64), "base": np.array(self.base)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]], encoding: Encoding) -> Grown:
+        """The booster that was kept as `arrays`."""
+        booster = lgb.Booster(model_str=arrays["booster"].tobytes().decode())
+        return cls(booster, encoding, tuple(arrays["small"].tolist()), float(arrays["base"]))
 
 
 def varying(encoding: Encoding) -> npt.NDArray[np.bool_]:

@@ -19,6 +19,7 @@ class Record(StrEnum):
 
     VALIDATION = "validation"
     GROWN = "grown"
+    CROSSED = "crossed"
 
 
 @app.command(name="evaluate-ranking")
@@ -66,9 +67,9 @@ def evaluate_ranking(
 def validate_rankers(
     data: DataDir = Path("data"),
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
-    record: Annotated[Record, typer.Option(help="Rankers and baselines, or what a network is given more.")] = (
-        Record.VALIDATION
-    ),
+    record: Annotated[
+        Record, typer.Option(help="Rankers and baselines, what a network is given more, or crossed ones taught.")
+    ] = Record.VALIDATION,
 ) -> None:
     """Try changes of the rankers and settings of baselines on weeks before the tests'; writes RECORD.json."""
     from rich.table import Table
@@ -99,6 +100,6 @@ def ranking_page(
 
     from training.ranking.tables import written
 
-    records = (json.loads((results / f"{name}.json").read_text()) for name in ("ranking", *Record))
-    page.write_text(written(page.read_text(), *records))
+    found = {name: json.loads((results / f"{name}.json").read_text()) for name in ("ranking", *Record)}
+    page.write_text(written(page.read_text(), found.pop("ranking"), found))
     print(f"ranking-page: {page}")

@@ -8,12 +8,14 @@ labels in both: what is likely counts as a part of a purchase.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Literal
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from training.calibration import Calibration, fit_calibration
@@ -64,7 +66,7 @@ class Network:
     ) -> TrainedNetwork:
         """Train, keep the weights of the epoch with the best validation loss, and calibrate on validation.
 
-        answers: a teacher's log-odds (n,) of the training rows.
+        answers: a teacher's log-odds (n,) of the training rows. Raises FloatingPointError where training diverges.
         """
         scorer = self._scorer(train, encoding, seed)
         rng = np.random.default_rng(seed)
@@ -79,7 +81,7 @@ class Network:
         label = train.block.label
         if answers is not None:
             label = softened(label, answers, train.block.offset, self.teacher)
-        best, weights = np.inf, scorer.get_weights()
+        best, weights, scores = np.inf, scorer.get_weights(), np.empty(0, np.float32)
         for _ in range(self.epochs):
             order = rng.permutation(len(train))[: steps * self.lists].reshape(steps, -1)
             for lists in order:
@@ -95,15 +97,26 @@ class Network:
             latest = scorer.get_weights()
             if averaged:
                 optimizer.finalize_variable_values(scorer.trainable_variables)
-            loss = _validation_loss(raw_scores(scorer, encoding, validation.block), validation)
+            z = raw_scores(scorer, encoding, validation.block)
+            loss = _validation_loss(z, validation)
             if loss < best:
-                best, weights = loss, scorer.get_weights()
+                best, weights, scores = loss, scorer.get_weights(), z
             scorer.set_weights(latest)
+        if not np.isfinite(best):
+            raise FloatingPointError("the validation loss is no number after any epoch")
         scorer.set_weights(weights)
-        z = raw_scores(scorer, encoding, validation.block)
         block = validation.block
-        calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(seed))
+        calibration = fit_calibration(scores, block.label, block.offset, block.weight, np.random.default_rng(seed))
         return TrainedNetwork(scorer, encoding, calibration)
+
+    def restored(
+        self, arrays: Mapping[str, npt.NDArray[Any]], train: Lists, encoding: Encoding, seed: int
+    ) -> TrainedNetwork:
+        """The network that was fitted on these lists and kept as `TrainedNetwork.arrays`."""
+        scorer = self._scorer(train, encoding, seed)
+        scorer.set_weights([arrays[f"weight_{n}"] for n in range(len(scorer.get_weights()))])
+        line, knots, bends = (arrays[name] for name in ("calibration", "knots", "bends"))
+        return TrainedNetwork(scorer, encoding, Calibration(float(line[0]), float(line[1]), knots, bends))
 
     def _scorer(self, train: Lists, encoding: Encoding, seed: int) -> RowScorer:
         reader = HistoryAttention(self.history, train.block.past) if self.history else None
@@ -136,6 +149,12 @@ class TrainedNetwork:
         """Calibrated log-odds (n,) among all candidates."""
         return self.calibration.apply(raw_scores(self.scorer, self.encoding, block))
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What `Network.restored` makes it of again."""
+        found: dict[str, npt.NDArray[Any]] = {f"weight_{n}": w for n, w in enumerate(self.scorer.get_weights())}
+        line = np.array([self.calibration.slope, self.calibration.intercept])
+        return found | {"calibration": line, "knots": self.calibration.knots, "bends": self.calibration.bends}
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -146,10 +165,10 @@ class Ensemble:
     calibration: Calibration
 
     @classmethod
-    def of(cls, members: tuple[Any, ...], weights: tuple[float, ...], validation: Lists) -> Ensemble:
+    def of(cls, members: tuple[Any, ...], weights: tuple[float, ...], validation: Scores) -> Ensemble:
         """Calibrate the mean on validation."""
         block = validation.block
-        z = np.average([member.score(block) for member in members], axis=0, weights=weights)
+        z = np.average([validation.of(member)[0] for member in members], axis=0, weights=weights)
         calibration = fit_calibration(z, block.label, block.offset, block.weight, np.random.default_rng(0))
         return cls(members, weights, calibration)
 
@@ -160,6 +179,29 @@ class Ensemble:
     def of_scores(self, scores: Sequence[F64]) -> F64:
         """Calibrated log-odds (n,) from the members' own, (n,) each."""
         return self.calibration.apply(np.average(scores, axis=0, weights=self.weights))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What models say of a block; a model that several ensembles have is asked once."""
+
+    block: PastBlock
+    known: list[tuple[Any, F64, float]] = field(default_factory=list)
+
+    def of(self, model: Any) -> tuple[F64, float]:
+        """Scores (n,) and the seconds they took, those of an ensemble's members together."""
+        for asked, z, seconds in self.known:
+            if asked is model:
+                return z, seconds
+        if isinstance(model, Ensemble):
+            members = [self.of(member) for member in model.members]
+            z, seconds = model.of_scores([z for z, _ in members]), sum(spent for _, spent in members)
+        else:
+            start = perf_counter()
+            z = model.score(self.block)
+            seconds = perf_counter() - start
+        self.known.append((model, z, seconds))
+        return z, seconds
 
 
 def _validation_loss(z: F32, lists: Lists) -> float:

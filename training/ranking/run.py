@@ -15,15 +15,18 @@ import numpy as np
 from feature_repo.paths import DataPaths, write_json
 from training import metrics
 from training.ranking import contenders
-from training.ranking.ablation import RANKERS, Model, Ranker, fit_rankers
+from training.ranking.ablation import RANKERS
+from training.ranking.fitting import fit_rankers
+from training.ranking.kept import Kept
 from training.ranking.key import key_of_data
 from training.ranking.level import level_shift
 from training.ranking.lists import Lists, draw_lists, whole
 from training.ranking.names import CHAMPION, LIGHTGBM, STORED
-from training.ranking.network import Ensemble
+from training.ranking.network import Scores
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
 from training.ranking.past import Past
 from training.ranking.protocol import Protocol
+from training.ranking.ranker import Model, Ranker
 from training.ranking.recall import candidate_recall, recall_by_source
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
 from training.ranking.slate import Slates, Week, by_scores, kept_by_generator
@@ -32,7 +35,6 @@ from training.ranking.tuning import Tuned, tune
 from training.ranking.weeks import Weeks
 from training.retrieval.blend import Blend, fit_blend
 from training.retrieval.log import F64, PurchaseLog, read_log
-from training.shards import Block
 
 Stage = Callable[[str], None]
 CANDIDATES = 500
@@ -56,8 +58,8 @@ def evaluate_ranking(
 ) -> dict[str, Any]:
     """Write `ranking.json` into `out` and return what it holds.
 
-    Candidates with their features and trials of settings are kept in the data folder, so a second run is shorter.
-    Raises UserError where the features of a week are missing.
+    Candidates with their features, trials of settings and fitted rankers are kept in the data folder, so a second run
+    is shorter, and one that was interrupted goes on. Raises UserError where the features of a week are missing.
     """
     log = read_log(paths)
     weeks = Weeks.before(protocol.test, protocol.train, protocol.validation)
@@ -147,7 +149,8 @@ def _models(
     work: Evaluation, rows: SplitRows, given: dict[str, tuple[Model, float]]
 ) -> list[tuple[Ranker, Model, float]]:
     columns = columns_of([g.source for g in contenders.generators()])
-    return list(fit_rankers(RANKERS, rows.train, rows.validation, columns, given, work.stage))
+    kept = Kept.of(work.paths.ranking, rows.train, rows.validation)
+    return list(fit_rankers(RANKERS, rows.train, rows.validation, columns, given, work.stage, kept))
 
 
 def _baselines(work: Evaluation, tuned: Sequence[Tuned]) -> dict[str, Outcome]:
@@ -171,22 +174,9 @@ def _scores(
     """
     found: dict[str, list[tuple[F64, float]]] = {ranker.name: [] for ranker, _, _ in models}
     for rows, shift in zip(weeks, shifts, strict=True):
-        block = whole(rows, past)
-        known: dict[int, tuple[F64, float]] = {}
-
-        def scored(model: Any, block: Block = block, known: dict[int, tuple[F64, float]] = known) -> tuple[F64, float]:
-            if id(model) in known:
-                return known[id(model)]
-            if isinstance(model, Ensemble):
-                members = [scored(member) for member in model.members]
-                known[id(model)] = model.of_scores([z for z, _ in members]), sum(t for _, t in members)
-            else:
-                start = perf_counter()
-                known[id(model)] = model.score(block), perf_counter() - start
-            return known[id(model)]
-
+        asked = Scores(whole(rows, past))
         for ranker, model, _ in models:
-            z, seconds = scored(model)
+            z, seconds = asked.of(model)
             found[ranker.name].append((z + shift if ranker.is_calibrated else z, seconds))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -13,10 +14,10 @@ import tensorflow as tf
 from training.encoding import Encoding
 from training.ranking.attention import HistoryAttention
 from training.ranking.past import PastBlock
-from training.retrieval.generator import pieces
 from training.retrieval.log import F32
 
-PREDICT_ROWS = 16_384
+PREDICT_ROWS = 4096
+"""Few enough that what they are encoded to stays in a processor's caches."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,27 @@ class RowScorer:
             columns.append(self.reader(*past, training=training))
         return self.rows(columns, training=training)[0][:, 0]
 
+    @cached_property
+    def compiled(self) -> Any:
+        """`logits` of a trained scorer, numeric, index and past to (n,), compiled for each shape it is given."""
+
+        def logits(numeric: Any, index: Any, past: Sequence[Any]) -> Any:
+            return self.logits(numeric, index, past, training=False)
+
+        return tf.function(logits, jit_compile=True, autograph=False)
+
 
 def raw_scores(scorer: RowScorer, encoding: Encoding, block: PastBlock) -> F32:
-    """The scorer's logits (n,), some lists at a time."""
-    parts = []
+    """The scorer's logits (n,), as many lists at a time: the last time some again, so that the shape stays."""
     count = len(block.history)
     length = len(block) // count
-    for lists in pieces(block.history.items, max(PREDICT_ROWS // length, 1)):
-        rows = slice(lists.start * length, lists.stop * length)
+    step = min(max(PREDICT_ROWS // length, 1), count)
+    found = np.empty((count, length), np.float32)
+    for start in range(0, count, step):
+        lists = np.arange(start, start + step).clip(max=count - 1)
+        rows = (lists[:, None] * length + np.arange(length)).ravel()
         index = encoding.vocabulary.encode(block.categorical[rows])
-        past = block.of_lists(lists) if scorer.reader else ()
-        parts.append(scorer.logits(block.numeric[rows], index, past, training=False).numpy())
-    return np.concatenate(parts)
+        past = [tf.constant(x) for x in block.of_lists(lists)] if scorer.reader else []
+        z = scorer.compiled(tf.constant(block.numeric[rows]), tf.constant(index), past).numpy()
+        found[start : start + step] = z.reshape(step, length)[: count - start]
+    return found.ravel()

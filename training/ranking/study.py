@@ -16,14 +16,16 @@ import numpy as np
 
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
-from training.ranking.ablation import RANKERS, Ranker, fit_rankers
+from training.ranking.ablation import RANKERS
 from training.ranking.contenders import Contender
+from training.ranking.fitting import fit_rankers
 from training.ranking.key import key_of_data
 from training.ranking.lists import draw_lists, whole
 from training.ranking.names import CHAMPION
 from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, described, outcome
 from training.ranking.past import Past
 from training.ranking.protocol import last_weeks
+from training.ranking.ranker import Ranker
 from training.ranking.rows import Rows, active_users, columns_of, rows_at
 from training.ranking.slate import Slates, Week, by_generator, by_scores
 from training.ranking.studies import BLEND, Study

@@ -194,17 +194,14 @@ TABLES: Sequence[Callable[[dict[str, Any]], str]] = (
 )
 
 
-def written(page: str, result: dict[str, Any], validation: dict[str, Any], grown: dict[str, Any]) -> str:
-    """The page with the tables anew, of the tests and of the weeks before them.
+def written(page: str, result: dict[str, Any], records: dict[str, dict[str, Any]]) -> str:
+    """The page with the tables anew, of the tests and, by their names, of the records of the weeks before them.
 
     Raises UserError where a table's place is missing.
     """
-    before = {
-        "tried": tried(grown["rankers"] | validation["rankers"]),
-        "validated": validated(validation),
-        "grown": validated(grown),
-    }
-    return placed(page, {make.__name__: make(result) for make in TABLES} | before)
+    every = {name: found for record in reversed(records.values()) for name, found in record["rankers"].items()}
+    before = {name: validated(record) for name, record in records.items()}
+    return placed(page, {make.__name__: make(result) for make in TABLES} | before | {"tried": tried(every)})
 
 
 def ordered(result: dict[str, Any]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy.typing as npt
 
 from training.encoding import Encoding
 from training.ranking.lists import Lists
@@ -25,3 +28,7 @@ class Trees(Growth):
     def fit(self, train: Lists, validation: Lists, encoding: Encoding, seed: int) -> Grown:
         """Grow with early stopping on the validation lists."""
         return self.grow(train.block, validation.block, encoding, seed, (train.length, validation.length))
+
+    def restored(self, arrays: Mapping[str, npt.NDArray[Any]], train: Lists, encoding: Encoding, seed: int) -> Grown:
+        """Those that were grown before and kept as `Grown.arrays`."""
+        return Grown.of(arrays, encoding)

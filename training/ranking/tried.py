@@ -12,11 +12,11 @@ from training.ranking.ablation import (
     TAUGHT_NETWORK,
     TREES,
     WIDE_LAYERS,
-    Ranker,
 )
 from training.ranking.attention import Attention
 from training.ranking.names import CALIBRATED
 from training.ranking.network import Network
+from training.ranking.ranker import Ranker
 from training.ranking.trees import Trees
 
 
@@ -31,6 +31,7 @@ _CALIBRATED = Ranker(CALIBRATED, None, seeds=(), members={REFERENCE.name: 1})
 _LEAVES = Ranker("LightGBM, 31 leaves", replace(TREES, leaves=31))
 _MORE_LEAVES = Ranker("LightGBM, 63 leaves", TREES)
 _BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", _LEAVES.how, by_user=1)
+_MORE_BY_HOUSEHOLD = Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1)
 _TAUGHT = Ranker("MLP, 8 bins, taught", TAUGHT_NETWORK, teacher=_LEAVES.name)
 _LISTS = Ranker("MLP, 8 bins, taught, rows and lists", LIST_NETWORK, teacher=_LEAVES.name)
 _LISTS_BY_HOUSEHOLD = Ranker(
@@ -39,16 +40,22 @@ _LISTS_BY_HOUSEHOLD = Ranker(
     teacher=_BY_HOUSEHOLD.name,
     by_user=1,
 )
-
-
-def _ensemble(name: str, taught: float, lists: float, trees: float, ordered: float) -> Ranker:
-    members = (_TAUGHT, _LISTS_BY_HOUSEHOLD, _BY_HOUSEHOLD, _CALIBRATED)
-    weights = zip(members, (taught, lists, trees, ordered), strict=True)
-    return Ranker(name, None, seeds=(), members={ranker.name: weight for ranker, weight in weights if weight})
-
-
 RANK = 32
-"""Of the products of columns with each other, in the ranker that has them."""
+"""Of the products of columns with each other, in the rankers that have them."""
+_CROSSED = Ranker(
+    "MLP, 8 bins, crossed, taught by 63 leaves", replace(TAUGHT_NETWORK, cross=RANK), teacher=_MORE_LEAVES.name
+)
+_CROSSED_BY_HOUSEHOLD = Ranker(
+    "MLP, 8 bins, crossed, taught by 63 leaves, rows and lists, by household",
+    replace(HOUSEHOLD_NETWORK, cross=RANK),
+    teacher=_MORE_BY_HOUSEHOLD.name,
+    by_user=1,
+)
+
+
+def _ensemble(name: str, *members: tuple[Ranker, float]) -> Ranker:
+    return Ranker(name, None, seeds=(), members={ranker.name: weight for ranker, weight in members})
+
 
 GROWN = (
     Ranker("MLP, 8 bins", BINNED_NETWORK),
@@ -56,6 +63,23 @@ GROWN = (
     Ranker("MLP, 8 bins, reading histories", replace(BINNED_NETWORK, history=Attention())),
 )
 """What a network may be given beside its columns, against the one without; in a record of its own."""
+
+CROSSED = (
+    REFERENCE,
+    _CALIBRATED,
+    _MORE_LEAVES,
+    _MORE_BY_HOUSEHOLD,
+    _CROSSED,
+    _CROSSED_BY_HOUSEHOLD,
+    _ensemble(
+        "ensemble, crossed, by household",
+        (_CROSSED, 1),
+        (_CROSSED_BY_HOUSEHOLD, 2),
+        (_MORE_BY_HOUSEHOLD, 1),
+        (_CALIBRATED, 1),
+    ),
+)
+"""An ensemble of the champion's kind whose networks cross columns, beside the baseline; in a record of its own."""
 
 TRIED = (
     REFERENCE,
@@ -68,7 +92,7 @@ TRIED = (
     _LEAVES,
     _MORE_LEAVES,
     _BY_HOUSEHOLD,
-    Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1),
+    _MORE_BY_HOUSEHOLD,
     Ranker("MLP", Network(WIDE_LAYERS)),
     GROWN[0],
     _TAUGHT,
@@ -76,17 +100,23 @@ TRIED = (
     _LISTS,
     Ranker("MLP, 8 bins, taught, by household", TAUGHT_NETWORK, teacher=_BY_HOUSEHOLD.name, by_user=1),
     _LISTS_BY_HOUSEHOLD,
-    Ranker(
-        "ensemble",
-        None,
-        seeds=(),
-        members={_TAUGHT.name: 1, _LISTS.name: 1, _LEAVES.name: 1, _CALIBRATED.name: 1},
+    _ensemble("ensemble", (_TAUGHT, 1), (_LISTS, 1), (_LEAVES, 1), (_CALIBRATED, 1)),
+    _ensemble("ensemble, by household", (_TAUGHT, 1), (_LISTS_BY_HOUSEHOLD, 2), (_BY_HOUSEHOLD, 1), (_CALIBRATED, 1)),
+    _ensemble(
+        "ensemble, by household, lists thrice",
+        (_TAUGHT, 1),
+        (_LISTS_BY_HOUSEHOLD, 3),
+        (_BY_HOUSEHOLD, 1),
+        (_CALIBRATED, 1),
     ),
-    _ensemble("ensemble, by household", 1, 2, 1, 1),
-    _ensemble("ensemble, by household, lists thrice", 1, 3, 1, 1),
-    _ensemble("ensemble, by household, no trees of rows", 1, 2, 0, 1),
-    _ensemble("ensemble, by household, lists thrice, no trees of rows", 1, 3, 0, 1),
+    _ensemble("ensemble, by household, no trees of rows", (_TAUGHT, 1), (_LISTS_BY_HOUSEHOLD, 2), (_CALIBRATED, 1)),
+    _ensemble(
+        "ensemble, by household, lists thrice, no trees of rows",
+        (_TAUGHT, 1),
+        (_LISTS_BY_HOUSEHOLD, 3),
+        (_CALIBRATED, 1),
+    ),
 )
 
-RECORDS = {"validation": TRIED, "grown": GROWN}
+RECORDS = {"validation": TRIED, "grown": GROWN, "crossed": CROSSED}
 """What is tried together, by the name of its record; the first of each is what the others are held against."""

@@ -19,10 +19,12 @@ from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
 from training import metrics
 from training.ranking import contenders
-from training.ranking.ablation import fit_rankers
+from training.ranking.fitting import fit_rankers
+from training.ranking.kept import Kept
 from training.ranking.key import key_of_data
 from training.ranking.level import forecast_errors, level, level_shift
 from training.ranking.lists import draw_lists, whole
+from training.ranking.network import Scores
 from training.ranking.outcome import Households
 from training.ranking.past import Past
 from training.ranking.protocol import Protocol
@@ -50,8 +52,9 @@ def validate_rankers(
     """Write the record's JSON into `out`, anew after each ranker, and return what it holds: `validation.json` of the
     rankers and of the baselines' settings, `grown.json` of what networks are given beside their columns.
 
-    Looks at no purchase from the first test cutoff on. Rows and trials are kept in the data folder. Raises UserError
-    where the features of a week are missing, or there are too few weeks.
+    Looks at no purchase from the first test cutoff on. Rows, trials and rankers are kept in the data folder, so that a
+    run that was interrupted goes on. Raises UserError where the features of a week are missing, or there are too few
+    weeks.
     """
     tried, path = RECORDS[record], out / f"{record}.json"
     protocol = protocol or Protocol()
@@ -76,8 +79,10 @@ def validate_rankers(
     result: dict[str, Any] = {"protocol": {**_described(work, judges), "against": tried[0].name}, "rankers": {}}
     households = Households.of(judges.weeks)
     first: dict[str, F64] = {}
-    for ranker, model, _ in fit_rankers(tried, train, validation, columns, {}, stage):
-        scores = [model.score(whole(rows, past)) for rows in judges.rows]
+    asked = [Scores(whole(rows, past)) for rows in judges.rows]
+    kept = Kept.of(paths.ranking, train, validation)
+    for ranker, model, _ in fit_rankers(tried, train, validation, columns, {}, stage, kept):
+        scores = [week.of(model)[0] for week in asked]
         accuracy = judges.accuracy(scores)
         first = first or accuracy
         result["rankers"][ranker.name] = {

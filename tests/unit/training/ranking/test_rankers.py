@@ -14,16 +14,18 @@ from sklearn.metrics import roc_auc_score
 from feature_repo import schema
 from training.dataset.labels import epoch
 from training.model import Architecture
-from training.ranking.ablation import CALENDAR, Narrowed, Ranker, encoding_of, fit_rankers
+from training.ranking import scorer
 from training.ranking.attention import Attention
+from training.ranking.fitting import CALENDAR, Narrowed, encoding_of, fit_rankers
 from training.ranking.lists import Lists, draw_lists, whole
-from training.ranking.network import Network
-from training.ranking.past import Past
+from training.ranking.network import Ensemble, Network, Scores, TrainedNetwork
+from training.ranking.past import Past, PastBlock
+from training.ranking.ranker import Ranker
 from training.ranking.rows import Rows, columns_of, retrieval_columns
 from training.ranking.trees import Trees
 from training.retrieval.blend import Candidates
 from training.retrieval.histories import Histories
-from training.retrieval.log import DAY
+from training.retrieval.log import DAY, F64
 from training.retrieval.products import Products
 from training.shards import RANKING
 
@@ -249,3 +251,51 @@ def test_members_count_by_their_weights(lists: tuple[Lists, Lists]) -> None:
     block = whole(rows(3), PAST)
     one, other = (models[name].score(block) for name in ("one", "other"))
     assert spearmanr(models["both"].score(block), 2 * one + other).statistic > 0.9999
+
+
+@pytest.fixture(scope="module")
+def trained(lists: tuple[Lists, Lists]) -> TrainedNetwork:
+    how = Network(Architecture(hidden=(16, 8)), epochs=1, lists=32, bins=4, cross=4, history=Attention(width=8))
+    return how.fit(*lists, encoding_of(lists[0], COLUMNS), 0)
+
+
+@pytest.mark.parametrize("users", [1, 7, 300], ids=["less than a step", "a part of a step", "many"])
+def test_scores_do_not_depend_on_how_many_lists_are_scored_at_a_time(
+    users: int, trained: TrainedNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = whole(rows(3, users), PAST)
+    index = trained.encoding.vocabulary.encode(block.categorical)
+    past = block.of_lists(slice(None))
+    one_by_one = trained.scorer.logits(block.numeric, index, past, training=False).numpy()
+    monkeypatch.setattr(scorer, "PREDICT_ROWS", 4 * ITEMS)
+    np.testing.assert_allclose(
+        scorer.raw_scores(trained.scorer, trained.encoding, block), one_by_one, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_model_of_several_ensembles_is_asked_once(lists: tuple[Lists, Lists]) -> None:
+    asked: list[str] = []
+
+    class Noted:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def score(self, block: PastBlock) -> F64:
+            asked.append(self.name)
+            return (block.label + len(asked)).astype(np.float64)
+
+    scores = Scores(lists[1].block)
+    one, two = Noted("one"), Noted("two")
+    both = Ensemble.of((one, two), (1, 1), scores)
+    all_of_them = Ensemble.of((both, one), (1, 1), scores)
+    z, seconds = scores.of(all_of_them)
+    assert asked == ["one", "two"]
+    assert seconds > 0
+    np.testing.assert_allclose(z, all_of_them.of_scores([scores.of(both)[0], scores.of(one)[0]]))
+
+
+def test_training_that_diverges_says_so(lists: tuple[Lists, Lists]) -> None:
+    broken = replace(lists[1], block=replace(lists[1].block, label=np.full_like(lists[1].block.label, np.nan)))
+    how = Network(Architecture(hidden=(16, 8)), epochs=1, lists=8)
+    with pytest.raises(FloatingPointError, match="the validation loss is no number after any epoch"):
+        how.fit(lists[0], broken, encoding_of(lists[0], COLUMNS), 0)

@@ -16,7 +16,7 @@ from training.ranking.contenders import BASELINES
 from training.ranking.network import Network
 from training.ranking.rows import Rows
 from training.ranking.slate import Week
-from training.ranking.tried import GROWN, RECORDS, REFERENCE, TRIED
+from training.ranking.tried import CROSSED, GROWN, RECORDS, REFERENCE, TRIED
 from training.ranking.validation import Judges, split
 from training.ranking.weeks import Weeks
 from training.retrieval.log import F64, Catalogue, PurchaseLog
@@ -82,11 +82,12 @@ def test_what_was_not_calibrated_is_not_shifted() -> None:
 def test_settings_and_rankers_that_are_tried_have_distinct_names_and_members_come_before() -> None:
     for contender in BASELINES:
         assert len(set(map(str, contender.settings))) == len(contender.settings)
-    assert TRIED[0] == REFERENCE
-    names = [ranker.name for ranker in TRIED]
-    assert len(set(names)) == len(names)
-    for n, ranker in enumerate(TRIED):
-        assert set(ranker.members) <= set(names[:n])
+    assert TRIED[0] == CROSSED[0] == REFERENCE
+    for tried in RECORDS.values():
+        names = [ranker.name for ranker in tried]
+        assert len(set(names)) == len(names)
+        for n, ranker in enumerate(tried):
+            assert {*ranker.members, ranker.teacher or names[0]} <= {names[0], *names[:n]}
 
 
 def test_weeks_that_judge_come_after_those_that_rankers_learn_from() -> None:

@@ -80,7 +80,7 @@ class OnlineFeatures:
         return self._reader.version(self._items)
 
     def check(self) -> None:
-        """Raise where the store has no items either: none were ever written, or it has lost what it had."""
+        """Raise where the store has no items too: none were ever written, or it has lost what it had."""
         if not self.items_version():
             raise FeatureStoreError(NO_ITEMS)
 

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import Final, Literal
 
+from server.process.rate import Client
+
 Phase = Literal["parse", "features", "retrieval", "inference", "rules", "reply"]
 PHASES: Final[tuple[Phase, ...]] = ("parse", "features", "retrieval", "inference", "rules", "reply")
 
@@ -14,15 +16,17 @@ class Call:
     """One call, from its arrival in a handler to its answer.
 
     method: full name, `/package.Service/Name`. began: `perf_counter` at its arrival. request_id: names it in logs.
-    principal: who asks, as authenticated; "" where nobody had to say. phases: seconds spent in each phase so far.
+    principal: who asks, as authenticated; "" where nobody had to say. client: whose rate it counts for; None where
+    there is no rate. phases: seconds spent in each phase so far.
     """
 
-    __slots__ = ("began", "marked", "method", "phases", "principal", "request_id")
+    __slots__ = ("began", "client", "marked", "method", "phases", "principal", "request_id")
 
     def __init__(self, method: str, request_id: str = "") -> None:
         self.method = method
         self.request_id = request_id
         self.principal = ""
+        self.client: Client | None = None
         self.phases: dict[Phase, float] = {}
         self.began = self.marked = perf_counter()
 

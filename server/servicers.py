@@ -78,6 +78,8 @@ class Ranking:
     def BatchRankItems(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         call = current()
         queries = many.queries_of(many.requests_of(request), self._max_candidates, self._bounds, self._ranker)
+        if call.client is not None:
+            call.client.owe(len(queries) - 1)
         call.mark("parse")
         rank = partial(self._ranker.rank_all, call=call)
         return many.joined(list(many.ranked(self._ranker, queries, context.is_active, rank)))
@@ -126,6 +128,11 @@ class Ranking:
                 yield None
                 call.marked = perf_counter()
                 continue
+            if call.client is not None:
+                if place:
+                    call.client.take(len(some))
+                else:
+                    call.client.owe(len(some) - 1)  # the first counted as the call
             queries, wrong = [], None
             for request in some:
                 try:

@@ -9,9 +9,9 @@ import grpc
 
 from server import call
 from server.methods import Behaviour, Method
-from server.process.rate import Rates
+from server.process.rate import Client, Rates
 from server.process.settings import Limits
-from shoprank.errors import Overloaded, TooLate
+from shoprank.errors import TooLate
 
 
 class Admission:
@@ -47,9 +47,9 @@ class Admission:
             raise TooLate("the deadline passed, or the caller went, before the call could be answered")
         if self._rates is None:
             return
-        client = call.current().principal or host(context.peer())
-        if wait := self._rates.take(client):
-            raise Overloaded(f"{client} asks too often; ask again in {wait:.2f} s", wait)
+        answering = call.current()
+        answering.client = Client(answering.principal or host(context.peer()), self._rates)
+        answering.client.take()
 
 
 def host(peer: str) -> str:

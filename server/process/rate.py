@@ -1,11 +1,14 @@
-"""How often each client may ask."""
+"""How many rankings each client may ask for."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
+
+from shoprank.errors import Overloaded
 
 
 class Rates:
@@ -23,14 +26,45 @@ class Rates:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, client: str) -> float:
-        """Take one of the client's tokens. Returns 0, or the seconds until there will be one."""
-        now = self._clock()
+    def take(self, client: str, tokens: float = 1.0) -> float:
+        """Take tokens of the client's, if there is one; those that there are not it owes.
+
+        Returns 0, or the seconds until there will be one, where none was taken.
+        """
         with self._lock:
-            tokens, at = self._buckets.pop(client, (self._burst, now))
-            tokens = min(self._burst, tokens + (now - at) * self._per_second)
-            granted = tokens >= 1
-            self._buckets[client] = (tokens - granted, now)
-            if len(self._buckets) > self._clients:
-                self._buckets.popitem(last=False)
-        return 0.0 if granted else (1 - tokens) / self._per_second
+            left = self._left(client)
+            granted = left >= 1
+            self._keep(client, left - tokens if granted else left)
+        return 0.0 if granted else (1 - left) / self._per_second
+
+    def owe(self, client: str, tokens: float) -> None:
+        """Take tokens of the client's, whether they are there or not."""
+        with self._lock:
+            self._keep(client, self._left(client) - tokens)
+
+    def _left(self, client: str) -> float:
+        tokens, at = self._buckets.get(client, (self._burst, self._clock()))
+        return min(self._burst, tokens + (self._clock() - at) * self._per_second)
+
+    def _keep(self, client: str, tokens: float) -> None:
+        self._buckets[client] = (tokens, self._clock())
+        self._buckets.move_to_end(client)
+        if len(self._buckets) > self._clients:
+            self._buckets.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, and how much of its rate is left. name: as messages have it."""
+
+    name: str
+    rates: Rates
+
+    def take(self, rankings: int = 1) -> None:
+        """Count rankings it asked for. Raises Overloaded where it has none left; it may owe all but the first."""
+        if wait := self.rates.take(self.name, rankings):
+            raise Overloaded(f"{self.name} asks too often; ask again in {wait:.2f} s", wait)
+
+    def owe(self, rankings: int) -> None:
+        """Count rankings of a call that was let in."""
+        self.rates.owe(self.name, rankings)

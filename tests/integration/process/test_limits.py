@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -43,6 +44,15 @@ def served(trained: Shop, **more: Any) -> Iterator[Running]:
         running.stop()
 
 
+def retry_seconds(error: grpc.RpcError) -> float:
+    """When the server says to ask again."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    info = error_details_pb2.RetryInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    return float(info.retry_delay.ToMilliseconds()) / 1e3
+
+
 def test_a_client_that_asks_too_often_is_told_when_to_come_again(trained: Shop) -> None:
     with (
         served(trained, limits=Limits(client_rate=5, client_burst=3)) as running,
@@ -53,14 +63,48 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(trained: Shop) 
             stub.RankItems(REQUEST, timeout=5)
         with pytest.raises(grpc.RpcError) as error:
             stub.RankItems(REQUEST, timeout=5)
-        status = rpc_status.from_call(error.value)  # type: ignore[arg-type]
-        info = error_details_pb2.RetryInfo()
-        assert status is not None
+        wait = retry_seconds(error.value)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert status.details[0].Unpack(info)
-        assert 0 < info.retry_delay.ToMilliseconds() <= 200
-        time.sleep(info.retry_delay.ToMilliseconds() / 1e3 + 0.05)
+        assert 0 < wait <= 0.2
+        time.sleep(wait + 0.05)
         assert len(stub.RankItems(REQUEST, timeout=5).item_ids) == len(CANDIDATES)
+
+
+def test_every_ranking_of_a_batch_counts(trained: Shop) -> None:
+    with (
+        served(trained, limits=Limits(client_rate=5, client_burst=3)) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        batch = ranking_pb2.BatchRankItemsRequest(requests=[REQUEST] * 8)
+        assert len(stub.BatchRankItems(batch, timeout=5).responses) == 8
+        with pytest.raises(grpc.RpcError) as error:
+            stub.RankItems(REQUEST, timeout=5)
+        wait = retry_seconds(error.value)
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 0.4 < wait <= 1.2  # five are owed, and one
+        time.sleep(wait + 0.05)
+        assert len(stub.RankItems(REQUEST, timeout=5).item_ids) == len(CANDIDATES)
+
+
+@pytest.mark.parametrize("gate", [True, False])
+def test_a_stream_that_asks_too_often_ends_once_what_came_before_is_answered(trained: Shop, gate: bool) -> None:
+    with (
+        served(trained, limits=Limits(client_rate=2, client_burst=3, gate=gate)) as running,
+        grpc.insecure_channel(running.address) as channel,
+    ):
+        stub = ranking_pb2_grpc.RankingServiceStub(channel)
+        asking: SimpleQueue[ranking_pb2.RankItemsRequest | None] = SimpleQueue()
+        replies = iter(stub.StreamRankItems(iter(asking.get, None), timeout=20))
+        for _ in range(3):
+            asking.put(REQUEST)
+            assert len(next(replies).item_ids) == len(CANDIDATES)
+        asking.put(REQUEST)
+        with pytest.raises(grpc.RpcError) as error:
+            next(replies)
+        asking.put(None)
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 0 < retry_seconds(error.value) <= 0.5
 
 
 def test_connections_that_grow_old_are_replaced_without_a_failed_call(trained: Shop) -> None:

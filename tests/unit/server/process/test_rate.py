@@ -45,3 +45,21 @@ def test_the_client_that_has_not_asked_for_longest_is_forgotten() -> None:
     rates = Rates(per_second=1, burst=1, clients=2, clock=Clock())
     assert [rates.take(client) for client in "abca"] == [0, 0, 0, 0]
     assert rates.take("c") > 0
+
+
+def test_what_is_taken_beyond_what_there_is_is_owed() -> None:
+    clock = Clock()
+    rates = Rates(per_second=10, burst=5, clients=5, clock=clock)
+    assert rates.take("a", 25) == 0
+    assert rates.take("a") == pytest.approx(2.1)  # 20 that are owed, and one
+    clock.now += 2.05
+    assert rates.take("a", 3) == pytest.approx(0.05)
+    clock.now += 0.06
+    assert rates.take("a", 3) == 0
+
+
+def test_what_is_owed_is_taken_whether_it_is_there_or_not() -> None:
+    rates = Rates(per_second=4, burst=2, clients=5, clock=Clock())
+    rates.owe("a", 3)
+    assert rates.take("a") == pytest.approx(0.5)
+    assert rates.take("b") == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from training.evaluate.page import placed, table
-from training.ranking.names import CALIBRATED, LAMBDARANK, LIGHTGBM, MLPS, PERSONAL, POPULARITY
+from training.ranking.names import CALIBRATED, LAMBDARANK, LIGHTGBM, PERSONAL, POPULARITY, TAUGHT
 
 
 def contenders(result: dict[str, Any]) -> str:
@@ -54,6 +54,16 @@ def beyond(result: dict[str, Any]) -> str:
         rows.append([name, *cells, f"{seconds['fit']:.1f}", f"{seconds['score_a_household_ms']:.2f}"])
     header = ["", "coverage", "novelty, bits", "diversity", "popularity bias", "repeat", "explore", "fit, s"]
     return table([*header, "score, ms a household"], rows)
+
+
+def stages(result: dict[str, Any]) -> str:
+    """What a week's slates take, stage by stage."""
+    seconds = {name: float(spent) for name, spent in result["stage_seconds"].items()}
+    households = seconds.pop("households")
+    scored = result["contenders"][result["champion"]]["seconds"]["score_a_household_ms"]
+    seconds["rank, by the champion"] = households * scored / 1e3
+    rows = [[name, f"{spent:.1f}", f"{1e3 * spent / households:.1f}"] for name, spent in seconds.items()]
+    return table([f"{households:,.0f} households", "seconds", "ms a household"], rows)
 
 
 def candidates(result: dict[str, Any]) -> str:
@@ -148,7 +158,7 @@ def validated(result: dict[str, Any]) -> str:
 def targets(result: dict[str, Any]) -> str:
     """What the evaluation is held to, and whether it is met."""
     comparisons, base = result["comparisons"], result["classified"]["base_rate"]
-    mlp, trees = result["classification"][MLPS], result["classification"][LIGHTGBM]
+    mlp, trees = result["classification"][TAUGHT], result["classification"][LIGHTGBM]
     lowest = min(
         found[m]["difference_interval"][0]
         for name, found in comparisons.items()
@@ -190,6 +200,7 @@ TABLES: Sequence[Callable[[dict[str, Any]], str]] = (
     sources,
     ablation,
     beyond,
+    stages,
     budget,
 )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from training.ranking.ablation import (
     BINNED_NETWORK,
+    CROSSED_NETWORK,
     HOUSEHOLD_NETWORK,
     LIST_NETWORK,
     LIST_TREES,
@@ -32,22 +33,19 @@ _LEAVES = Ranker("LightGBM, 31 leaves", replace(TREES, leaves=31))
 _MORE_LEAVES = Ranker("LightGBM, 63 leaves", TREES)
 _BY_HOUSEHOLD = Ranker("LightGBM, 31 leaves, by household", _LEAVES.how, by_user=1)
 _MORE_BY_HOUSEHOLD = Ranker("LightGBM, 63 leaves, by household", TREES, by_user=1)
-_TAUGHT = Ranker("MLP, 8 bins, taught", TAUGHT_NETWORK, teacher=_LEAVES.name)
-_LISTS = Ranker("MLP, 8 bins, taught, rows and lists", LIST_NETWORK, teacher=_LEAVES.name)
+_UNCROSSED = replace(TAUGHT_NETWORK, cross=0)
+_TAUGHT = Ranker("MLP, 8 bins, taught", _UNCROSSED, teacher=_LEAVES.name)
+_LISTS = Ranker("MLP, 8 bins, taught, rows and lists", replace(LIST_NETWORK, cross=0), teacher=_LEAVES.name)
 _LISTS_BY_HOUSEHOLD = Ranker(
     "MLP, 8 bins, taught, rows and lists, by household",
-    HOUSEHOLD_NETWORK,
+    replace(HOUSEHOLD_NETWORK, cross=0),
     teacher=_BY_HOUSEHOLD.name,
     by_user=1,
 )
-RANK = 32
-"""Of the products of columns with each other, in the rankers that have them."""
-_CROSSED = Ranker(
-    "MLP, 8 bins, crossed, taught by 63 leaves", replace(TAUGHT_NETWORK, cross=RANK), teacher=_MORE_LEAVES.name
-)
+_CROSSED = Ranker("MLP, 8 bins, crossed, taught by 63 leaves", TAUGHT_NETWORK, teacher=_MORE_LEAVES.name)
 _CROSSED_BY_HOUSEHOLD = Ranker(
     "MLP, 8 bins, crossed, taught by 63 leaves, rows and lists, by household",
-    replace(HOUSEHOLD_NETWORK, cross=RANK),
+    HOUSEHOLD_NETWORK,
     teacher=_MORE_BY_HOUSEHOLD.name,
     by_user=1,
 )
@@ -59,7 +57,7 @@ def _ensemble(name: str, *members: tuple[Ranker, float]) -> Ranker:
 
 GROWN = (
     Ranker("MLP, 8 bins", BINNED_NETWORK),
-    Ranker("MLP, 8 bins, crossed", replace(BINNED_NETWORK, cross=RANK)),
+    Ranker("MLP, 8 bins, crossed", CROSSED_NETWORK),
     Ranker("MLP, 8 bins, reading histories", replace(BINNED_NETWORK, history=Attention())),
 )
 """What a network may be given beside its columns, against the one without; in a record of its own."""
@@ -96,9 +94,9 @@ TRIED = (
     Ranker("MLP", Network(WIDE_LAYERS)),
     GROWN[0],
     _TAUGHT,
-    Ranker("MLP, 8 bins, taught by 63 leaves", TAUGHT_NETWORK, teacher=_MORE_LEAVES.name),
+    Ranker("MLP, 8 bins, taught by 63 leaves", _UNCROSSED, teacher=_MORE_LEAVES.name),
     _LISTS,
-    Ranker("MLP, 8 bins, taught, by household", TAUGHT_NETWORK, teacher=_BY_HOUSEHOLD.name, by_user=1),
+    Ranker("MLP, 8 bins, taught, by household", _UNCROSSED, teacher=_BY_HOUSEHOLD.name, by_user=1),
     _LISTS_BY_HOUSEHOLD,
     _ensemble("ensemble", (_TAUGHT, 1), (_LISTS, 1), (_LEAVES, 1), (_CALIBRATED, 1)),
     _ensemble("ensemble, by household", (_TAUGHT, 1), (_LISTS_BY_HOUSEHOLD, 2), (_BY_HOUSEHOLD, 1), (_CALIBRATED, 1)),

@@ -40,7 +40,10 @@ class Scorer(Protocol):
 
 
 def top(scores: F32, k: int) -> I32:
-    """Positions of the k highest of each row, best first, int32 (n, k); equal scores in order of position."""
+    """Positions of the k highest of each row, best first, int32 (n, k); equal scores in order of position.
+
+    Which of those that equal the k-th are among them depends on the processor that selects.
+    """
     k = min(k, scores.shape[1])
     # Selection is slow among many equal values, such as the zeros of a sparse row: a step too small to reorder others.
     apart = np.arange(scores.shape[1], dtype=np.float32) * np.float32(1e-15) - scores

@@ -24,7 +24,7 @@ class Rates:
         self._clients = clients
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, client: str, tokens: float = 1.0) -> float:
         """Take tokens of the client's, if there is one; those that there are not it owes.
@@ -32,25 +32,33 @@ class Rates:
         Returns 0, or the seconds until there will be one, where none was taken.
         """
         with self._lock:
-            left = self._left(client)
-            granted = left >= 1
-            self._keep(client, left - tokens if granted else left)
-        return 0.0 if granted else (1 - left) / self._per_second
+            bucket = self._filled(client)
+            if bucket.tokens < 1:
+                return (1 - bucket.tokens) / self._per_second
+            bucket.tokens -= tokens
+        return 0.0
 
     def owe(self, client: str, tokens: float) -> None:
         """Take tokens of the client's, whether they are there or not."""
         with self._lock:
-            self._keep(client, self._left(client) - tokens)
+            self._filled(client).tokens -= tokens
 
-    def _left(self, client: str) -> float:
-        tokens, at = self._buckets.get(client, (self._burst, self._clock()))
-        return min(self._burst, tokens + (self._clock() - at) * self._per_second)
-
-    def _keep(self, client: str, tokens: float) -> None:
-        self._buckets[client] = (tokens, self._clock())
+    def _filled(self, client: str) -> _Bucket:
+        """The client's bucket as it is now, kept as the last that was asked for."""
+        now = self._clock()
+        bucket = self._buckets.setdefault(client, _Bucket(self._burst, now))
         self._buckets.move_to_end(client)
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
+        bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._per_second)
+        bucket.at = now
+        return bucket
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def test_every_ranking_of_a_batch_counts(trained: Shop) -> None:
             stub.RankItems(REQUEST, timeout=5)
         wait = retry_seconds(error.value)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert 0.4 < wait <= 1.2  # five are owed, and one
+        assert 0.2 < wait <= 1.2  # five are owed, and one: more than a call's 0.2 s
         time.sleep(wait + 0.05)
         assert len(stub.RankItems(REQUEST, timeout=5).item_ids) == len(CANDIDATES)
 
@@ -90,7 +90,7 @@ def test_every_ranking_of_a_batch_counts(trained: Shop) -> None:
 @pytest.mark.parametrize("gate", [True, False])
 def test_a_stream_that_asks_too_often_ends_once_what_came_before_is_answered(trained: Shop, gate: bool) -> None:
     with (
-        served(trained, limits=Limits(client_rate=2, client_burst=3, gate=gate)) as running,
+        served(trained, limits=Limits(client_rate=0.2, client_burst=3, gate=gate)) as running,
         grpc.insecure_channel(running.address) as channel,
     ):
         stub = ranking_pb2_grpc.RankingServiceStub(channel)
@@ -104,7 +104,7 @@ def test_a_stream_that_asks_too_often_ends_once_what_came_before_is_answered(tra
             next(replies)
         asking.put(None)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert 0 < retry_seconds(error.value) <= 0.5
+        assert 0 < retry_seconds(error.value) <= 5
 
 
 def test_connections_that_grow_old_are_replaced_without_a_failed_call(trained: Shop) -> None:

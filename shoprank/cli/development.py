@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from shoprank.cli.app import app
 from shoprank.cli.options import DataDir, ModelRepository
 
 ROOT = Path(__file__).resolve().parents[2]
+TESTS_ALONE = ("tests/integration/process", "tests/integration/test_load.py")
+"""Tests that put servers under load and hold them to times: nothing else runs beside them."""
+MOST_AT_ONCE = 4
+"""Test processes at most; each that trains takes about 1 GB."""
 PACKAGES = ("shoprank", "server", "training", "feature_repo", "benchmarks", "tests")
 
 bench = typer.Typer(help="Measure; results go to benchmarks/results/.", no_args_is_help=True)
@@ -22,8 +27,18 @@ app.add_typer(bench, name="bench")
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def test(context: typer.Context) -> None:
-    """Run the tests; further arguments go to pytest."""
-    _run("pytest", *context.args)
+    """Run the tests: files side by side, then those that need the machine to themselves.
+
+    With further arguments pytest runs by itself, and they are its own.
+    """
+    if context.args:
+        _run("pytest", *context.args)
+        return
+    count = min(os.cpu_count() or 1, MOST_AT_ONCE)
+    others = [f"--ignore={path}" for path in TESTS_ALONE]
+    codes = [_code("pytest", f"-n{count}", "--dist=loadfile", *others, "tests"), _code("pytest", *TESTS_ALONE)]
+    if any(codes):
+        raise typer.Exit(next(filter(None, codes)))
 
 
 @app.command()
@@ -174,7 +189,10 @@ def bench_fuzz(data: DataDir = Path("data"), model_repository: ModelRepository =
     _run("benchmarks.fuzz", "--data", str(data), "--model-repository", str(model_repository))
 
 
+def _code(module: str, *arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
+
+
 def _run(module: str, *arguments: str) -> None:
-    code = subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, check=False).returncode
-    if code:
+    if code := _code(module, *arguments):
         raise typer.Exit(code)

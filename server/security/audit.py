@@ -21,7 +21,7 @@ from server import call
 from server.errors import code_of
 from server.methods import Method
 from server.security.pseudonym import Pseudonyms
-from server.security.redaction import FIELDS
+from server.security.redaction import AUDIT, FIELDS, redacted
 from shoprank.errors import UserError
 
 DENIED_PER_SECOND = 10.0
@@ -30,7 +30,7 @@ MAX_TEXT = 120
 MAX_ENTRIES = 8
 MAX_DEPTH = 3
 
-audit_log = logging.getLogger("shoprank.audit")
+audit_log = logging.getLogger(AUDIT)
 log = logging.getLogger(__name__)
 
 
@@ -83,7 +83,8 @@ class Audit:
         """Write down a call that was refused; past some a second they are counted, and the next line says how many."""
         if (left_out := self._denied.take()) is not None:
             more = {"left_out": left_out} if left_out else {}
-            self._write("denied", method, principal, code_of(error), context, reason=str(error), **more)
+            reason = redacted(str(error)) if self._pseudonyms else str(error)
+            self._write("denied", method, principal, code_of(error), context, reason=reason, **more)
 
     def summary(self, request: Message, depth: int = 0) -> dict[str, Any]:
         """The fields that are set, cut short; user ids as pseudonyms, bytes and long lists as how many there are."""

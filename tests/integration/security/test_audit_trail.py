@@ -67,6 +67,19 @@ def test_every_denied_call_leaves_a_line_with_the_reason(
     assert "alice" not in text
 
 
+def test_no_caller_changes_a_line_by_the_user_it_names(guarded: Running, keys: dict[Role, str], tmp_path: Path) -> None:
+    names = ("1", "127.0.0.1", '"event"', "UNAUTHENTICATED", "PERMISSION_DENIED", "key:may-feedback", "denied")
+    for name in names:
+        for token in (None, keys[Role.feedback]):
+            with Client(guarded.address, 10, token=token) as client, pytest.raises(ServerError):
+                client.score(name, ["i1"])
+    found = lines(tmp_path / "audit.jsonl", 2 * len(names))
+    assert [(f["event"], f["principal"], f["code"]) for f in found] == [
+        ("denied", "", "UNAUTHENTICATED"), ("denied", "key:may-feedback", "PERMISSION_DENIED")
+    ] * len(names)  # fmt: skip
+    assert all(f["peer"].startswith("ipv4:127.0.0.1:") for f in found)
+
+
 def test_a_flood_of_denied_calls_is_counted_and_admin_calls_still_leave_every_line(
     keys: dict[Role, str], principals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo import schema
-from feature_repo.transforms import F32, I64, History
+from feature_repo.transforms import I64, History
 from server.items import Shelf
 from shoprank.v1.filter_pb2 import ItemFilter
 
@@ -28,8 +28,12 @@ COLUMNS = np.array([[f.name for f in schema.ITEM_KEYS].index(f"item_{name}_key")
 _NUMBERS, _TIMES = ([f.name for f in block] for block in (schema.ITEM_NUMBERS, schema.ITEM_TIMES))
 PRICE, RELATIVE_PRICE = _NUMBERS.index("item_price"), _NUMBERS.index("item_relative_price")
 LAST_AT = _TIMES.index("item_last_purchase_at")
+ROUNDING = 2.0**-22
+"""Share of a price that a bound is wider by: a price is the product of two float32, each off by up to 2^-24 of it."""
+ANY_TIME = np.iinfo(np.int64).min
 _MARKS = 4_096
 
+F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -48,19 +52,20 @@ class Refusals(Protocol):
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What filters look at, of n items. keys: int64 (n,), the items' own, 0 for an item that the store does not have;
-    groups: int64 (4, n), keys of GROUPS; prices: float32 (n,), NaN for none; sold_at: int64 (n,), since 1970."""
+    groups: int64 (4, n), keys of GROUPS; prices: float64 (n,), NaN for none; sold_at: int64 (n,), seconds since 1970, 0
+    for never."""
 
     keys: I64
     groups: I64
-    prices: F32
+    prices: F64
     sold_at: I64
 
     @classmethod
     def of(cls, shelf: Shelf, positions: I64) -> Traits:
         """Of the items at positions (n,) of a shelf; a position below 0 is of an item that the store does not have."""
         rows = shelf.rows
-        relative = rows.numbers[positions, RELATIVE_PRICE]
-        relative = np.where(np.isfinite(relative), relative, np.float32(1))
+        relative = rows.numbers[positions, RELATIVE_PRICE].astype(np.float64)
+        relative = np.where(np.isfinite(relative), relative, 1.0)
         return cls(
             keys=np.where(positions < 0, 0, rows.keys[positions, 0]),
             groups=rows.keys[positions, COLUMNS[:, None]],
@@ -92,11 +97,13 @@ class Filter:
         blocked = self.blocked
         if self.not_bought_within:
             end = int(history.ends[1])
-            bought = history.last_at[:end] >= time - self.not_bought_within
+            last_at = history.last_at[:end]  # 0 for what was looked at alone
+            bought = (last_at > 0) & (last_at >= time - self.not_bought_within)
             blocked = np.union1d(blocked, history.keys[:end][bought])
         found: Mask = _passing(
             items.keys, items.groups, items.prices, items.sold_at, self.allowed, self.allowed_ends, self.denied,
-            self.denied_ends, self.low, self.high, time - self.sold_within if self.sold_within else 0, blocked,
+            self.denied_ends, self.low * (1 - ROUNDING), self.high * (1 + ROUNDING),
+            time - self.sold_within if self.sold_within else ANY_TIME, blocked,
         )  # fmt: skip
         return found
 
@@ -104,7 +111,7 @@ class Filter:
 _types = numba.types
 _longs = _types.Array(_types.int64, 1, "C", readonly=True)
 _rows_of_longs = _types.Array(_types.int64, 2, "C", readonly=True)
-_floats = _types.Array(_types.float32, 1, "C", readonly=True)
+_floats = _types.Array(_types.float64, 1, "C", readonly=True)
 
 
 @numba.njit(cache=True)
@@ -139,7 +146,7 @@ def _passing(
     keys: Any, groups: Any, prices: Any, sold_at: Any, allowed: Any, allowed_ends: Any, denied: Any, denied_ends: Any,
     low: float, high: float, sold_since: int, blocked: Any,
 ) -> Any:  # fmt: skip
-    """See `Filter.passing`. blocked: ascending. sold_since: 0 for any time."""
+    """See `Filter.passing`. blocked: ascending. sold_since: ANY_TIME where it need not have been sold."""
     out, priced = np.zeros(len(keys), np.bool_), not (math.isnan(low) and math.isnan(high))
     marks = np.zeros(_MARKS, np.bool_)  # of blocked keys, whose lower bits are as good as random: most need no search
     for key in blocked:
@@ -149,7 +156,7 @@ def _passing(
             continue
         if priced and (math.isnan(prices[i]) or prices[i] < low or prices[i] > high):
             continue
-        if sold_since > 0 and sold_at[i] < sold_since:
+        if sold_since != ANY_TIME and (sold_at[i] == 0 or sold_at[i] < sold_since):
             continue
         if len(blocked) and marks[keys[i] & (_MARKS - 1)]:
             at = np.searchsorted(blocked, keys[i])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from feature_repo.schema import key_of
 from feature_repo.transforms import UserRow, user_row
+from server.items import Shelf
 from server.parse import Violations
-from server.slates.filters import GROUPS, Filter, Traits, filter_of
+from server.slates.filters import GROUPS, PRICE, RELATIVE_PRICE, Filter, Traits, filter_of
 from shoprank.v1.filter_pb2 import ItemFilter
 
 TIME, DAY = 1_700_000_000, 86_400
@@ -36,8 +37,10 @@ def traits(**columns: Any) -> Traits:
     return Traits(
         keys=np.array([key_of(f"i{i}") for i in range(count)], np.int64),
         groups=groups,
-        prices=np.array(columns.get("prices", [1] * count), np.float32),
-        sold_at=np.array([TIME - days * DAY for days in columns.get("sold", [1] * count)], np.int64),
+        prices=np.array(columns.get("prices", [1] * count), np.float64),
+        sold_at=np.array([TIME - days * DAY for days in columns.get("sold", [1] * count)], np.int64)
+        if "sold_at" not in columns
+        else np.array(columns["sold_at"], np.int64),
     )
 
 
@@ -48,8 +51,8 @@ def bought(days: dict[str, int]) -> UserRow:
     return user_row({f"user_item_{name}": values for name, values in (*names, *other)})
 
 
-def passed(what: Filter, items: Traits, user: UserRow | None = None) -> list[int]:
-    found: npt.NDArray[np.bool_] = what.passing(items, (user or UserRow.unknown()).history, TIME)
+def passed(what: Filter, items: Traits, user: UserRow | None = None, time: int = TIME) -> list[int]:
+    found: npt.NDArray[np.bool_] = what.passing(items, (user or UserRow.unknown()).history, time)
     return np.flatnonzero(found).tolist()
 
 
@@ -59,6 +62,29 @@ def test_an_item_without_a_price_passes_no_bound_on_it() -> None:
     assert passed(made(min_price=5), items) == [1, 3]
     assert passed(made(max_price=5), items) == [0, 1]
     assert passed(made(min_price=2, max_price=6), items) == [1]
+
+
+def test_a_price_passes_the_bound_that_it_is() -> None:
+    """A price is a mean times a ratio, both float32; cents beside it are still told apart."""
+    mean = np.random.default_rng(0).uniform(0.5, 50, 2_000).astype(np.float32)
+    shelf = Shelf.empty(len(mean), 0)
+    for price in (0.99, 1.0, 1.99, 2.5, 10.0, 999.99):
+        shelf.rows.numbers[:, PRICE] = mean
+        shelf.rows.numbers[:, RELATIVE_PRICE] = price / mean.astype(np.float64)
+        shelf.rows.keys[:] = 1
+        items = Traits.of(shelf, np.arange(len(mean)))
+        assert len(passed(made(min_price=price, max_price=price), items)) == len(mean)
+        assert passed(made(min_price=price + 0.01), items) == passed(made(max_price=price - 0.01), items) == []
+
+
+def test_days_that_reach_before_1970_are_days_like_others() -> None:
+    items = traits(departments=["a"] * 3, sold_at=[0, 1, 5 * DAY])
+    assert passed(made(sold_within_days=10), items, time=6 * DAY) == [1, 2]
+    user = user_row(
+        {"user_item_keys": sorted([key_of("i1"), key_of("i2")]), "user_item_last_at": [0, 0]}
+        | {f"user_item_{name}": [0, 0] for name in ("first_at", "purchases", "recent", "steady", "interest")}
+    )
+    assert passed(made(not_bought_within_days=10), items, user, time=6 * DAY) == [0, 1, 2]
 
 
 def test_an_item_of_no_department_is_of_none_that_is_asked_for() -> None:

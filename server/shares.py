@@ -21,6 +21,8 @@ ALL = -1
 AHEAD = 8
 """Shares that are asked for ahead of the one that is added: most miss the processor's caches."""
 _FLOATS = LINE // 4
+ROWS_A_RUN = 4_096
+"""Items whose shares one run of the graph computes: what a run needs, ONNX Runtime keeps."""
 
 _types = numba.types
 _floats = [_types.Array(_types.float32, d, "C", readonly=True) for d in range(4)]
@@ -139,8 +141,10 @@ class ItemShares:
         kept = self._on(shelf)
         if not kept.there[positions].all():
             new, rows = np.unique(positions[~kept.there[positions]]), shelf.rows  # several users may ask for one item
-            kept.values[new] = self._of_rows(rows.numbers[new], rows.keys[new, 1:])
-            kept.there[new] = True
+            for at in range(0, len(new), ROWS_A_RUN):
+                some = new[at : at + ROWS_A_RUN]
+                kept.values[some] = self._of_rows(rows.numbers[some], rows.keys[some, 1:])
+                kept.there[some] = True
         return kept
 
     def add(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from feature_repo.schema import NUMERIC, OF_AGE
-from feature_repo.transforms import Affinities
-from server.items import Shelf
+from feature_repo.transforms import I64, Affinities
+from server.items import Found, Shelf
 from server.shares import F32, Ages, ItemShares, activate
 from training.towers import first_layer
 
@@ -40,6 +41,23 @@ def test_ages_are_added_and_negative_answers_cut() -> None:
     assert (got == 0).any()
     assert (got > 0).any()
     np.testing.assert_allclose(got, expected(shares, ages, kernel), atol=1e-5)
+
+
+def test_shares_of_many_items_are_computed_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one run of the graph needs, ONNX Runtime keeps for good."""
+    monkeypatch.setattr("server.shares.ROWS_A_RUN", 20)
+    of_items, runs = normal(ITEMS, HIDDEN), []
+
+    def of_rows(numbers: F32, keys: I64) -> F32:
+        runs.append(len(numbers))
+        found: F32 = of_items[numbers[:, 0].astype(int)]
+        return found
+
+    shelf = Shelf.empty(ITEMS, 0)
+    shelf.rows.numbers[:, 0] = np.arange(ITEMS)
+    kept = ItemShares(of_rows, Ages(SHAPE, normal(4, HIDDEN))).prepare(Found(shelf, RNG.permutation(ITEMS), []))
+    assert np.array_equal(kept.values, of_items)
+    assert runs == [20, 20, 10]
 
 
 def test_shares_of_all_kinds_are_added_up() -> None:

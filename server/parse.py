@@ -21,7 +21,8 @@ from shoprank.v1.ranking_pb2 import RankItemsRequest, RequestContext, ScoreItems
 MAX_ID_BYTES = 256
 MAX_CHANNEL_BYTES = 64
 CATALOGUE_TOP_K = 100
-FIRST, LAST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1970, 9999))
+FIRST, LAST = 0, int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) + 86_400
+"""Seconds since 1970: where the times of requests begin, and where they end."""
 SHOWN = 80
 ITEM_IDS = 2
 """Number of the field `item_ids` in the requests that have one."""

@@ -36,13 +36,17 @@ def identity_of(facts: dict[str, Any]) -> str:
 def prepare(folder: Path, wanted: dict[str, str], about: dict[str, Any]) -> set[str]:
     """Make the folder ready for parts of these names and identities; those of them that are there already.
 
-    Every other part in it is removed. Raises UserError where the folder holds something else.
+    Every other part in it is removed. Raises UserError where the folder holds something else, or
+    cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is no folder")
     if folder.is_dir() and not (folder / MARK).is_file() and any(folder.iterdir()):
         raise UserError(f"{folder}: holds files that are not of batch scoring; choose another with --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
     write_json(folder / MARK, about)
     kept = set()
     for file in [path for path in folder.rglob("*") if path.is_file()]:

@@ -25,6 +25,7 @@ from server.catalogue import Catalogue, Listing
 from server.features import OnlineFeatures
 from server.items import Items
 from server.models.model import load
+from server.parse import FIRST, LAST
 from shoprank.bundle import MANIFEST, sha256
 from shoprank.errors import ShoprankError, UserError
 
@@ -110,6 +111,10 @@ def run(job: Job, source: Path, processes: int = 1) -> Iterator[Progress]:
     """
     if not (job.top_k >= 1 and np.isfinite(job.temperature) and job.temperature > 0):
         raise UserError(f"top_k {job.top_k}, temperature {job.temperature}: must be above 0")
+    if job.time is not None and not FIRST <= job.time < LAST:
+        raise UserError(f"time {job.time}: is not between 1970 and 9999, in seconds since 1970")
+    if source.is_dir() and source.resolve() in job.out.resolve().parents:
+        raise UserError(f"{job.out}: lies below {source}, where every .parquet file is read; choose another with --out")
     kind, all_parts = parts_of(source)
     opened = Opened(job)
     wanted = {one.name: opened.identity(one, kind) for one in all_parts}

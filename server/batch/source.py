@@ -85,7 +85,10 @@ def parts_of(path: Path) -> tuple[Kind, list[Part]]:
 def read(part: Part, kind: Kind) -> Asked:
     """The rows of a part. Raises UserError naming file, row (from 0) and column of the first bad value."""
     columns = {Kind.PAIRS: [USER, ITEM], Kind.CANDIDATES: [USER, CANDIDATES], Kind.CATALOGUE: [USER]}[kind]
-    table = _opened(part.file).read_row_group(part.group, columns=columns)
+    try:
+        table = _opened(part.file).read_row_group(part.group, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{part.file}: row group {part.group} cannot be read: {error}") from error
     user_ids, users = _ids(part, USER, _array(table, USER), None)
     nothing = np.zeros(0, np.int64)
     if kind is Kind.CATALOGUE:
@@ -114,6 +117,9 @@ def _opened(file: Path) -> pq.ParquetFile:
 def _kind(file: Path, schema: pa.Schema) -> Kind:
     """What a file of these columns asks for. Raises UserError where one is missing or of another type."""
     names = set(schema.names)
+    for name in (USER, ITEM, CANDIDATES):
+        if schema.names.count(name) > 1:
+            raise UserError(f"{file}: has {schema.names.count(name)} columns {name}; give one")
     if USER not in names:
         raise UserError(f"{file}: no column {USER}; it has {', '.join(schema.names)}")
     if {ITEM, CANDIDATES} <= names:
@@ -144,12 +150,31 @@ def _ids(part: Part, column: str, array: pa.Array, ends: I64 | None) -> tuple[pa
     _refuse(part, column, pc.is_null(array), "is null", ends)
     encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    if broken := _not_utf8(encoded.dictionary):
+        _refuse(part, column, pa.array(np.isin(codes, broken)), "is no UTF-8", ends)
     ids = encoded.dictionary.cast(pa.string())
     sizes = pc.binary_length(ids).to_numpy(zero_copy_only=False)
     if len(bad := np.flatnonzero((sizes == 0) | (sizes > MAX_ID_BYTES))):
         wrong = np.isin(codes, bad)
         _refuse(part, column, pa.array(wrong), f"is no id of 1 to {MAX_ID_BYTES} bytes", ends)
     return ids, codes
+
+
+def _not_utf8(texts: pa.Array) -> list[int]:
+    """Places of texts that are none: nobody looks at the bytes of a Parquet file's strings when it is read."""
+    try:
+        texts.validate(full=True)
+    except pa.ArrowInvalid:
+        return [place for place, text in enumerate(texts.cast(pa.large_binary()).to_pylist()) if not _is_utf8(text)]
+    return []
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _refuse(part: Part, column: str, wrong: pa.Array, what: str, ends: I64 | None) -> None:

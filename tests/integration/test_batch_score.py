@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,54 @@ def test_bad_input_is_a_mistake_of_the_user(trained: Shop, tmp_path: Path) -> No
     pq.write_table(pa.table({"user_id": ["u1", None]}), tmp_path / "in.parquet")
     with pytest.raises(UserError, match=r"in\.parquet: row 1: user_id is null$"):
         last(run(job(trained, tmp_path / "out"), tmp_path / "in.parquet"))
+
+
+def broken_text(tmp_path: Path) -> Path:
+    text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(struct.pack("<3i", 0, 2, 4)), pa.py_buffer(b"u1\xff\xfe")]
+    )
+    pq.write_table(pa.table({"user_id": text}), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def two_columns(tmp_path: Path) -> Path:
+    pq.write_table(pa.table([["1"], ["2"]], names=["user_id", "user_id"]), tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def damaged(tmp_path: Path) -> Path:
+    file = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"user_id": [f"user {n}" for n in range(5_000)]}), file, compression="snappy")
+    with file.open("r+b") as opened:
+        opened.seek(200)
+        opened.write(b"\xff" * 3_000)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (broken_text, r"in\.parquet: row 1: user_id is no UTF-8$"),
+        (two_columns, r"in\.parquet: has 2 columns user_id; give one$"),
+        (damaged, r"in\.parquet: row group 0 cannot be read: "),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(
+    trained: Shop, tmp_path: Path, make: Callable[[Path], Path], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        last(run(job(trained, tmp_path / "out"), make(tmp_path)))
+
+
+@pytest.mark.parametrize("time", [-1, 253_402_300_800])
+def test_a_time_that_the_service_refuses_is_refused(trained: Shop, pairs: Path, tmp_path: Path, time: int) -> None:
+    with pytest.raises(UserError, match=f"time {time}: is not between 1970 and 9999"):
+        last(run(job(trained, tmp_path / "out", time=time), pairs))
+    assert not (tmp_path / "out").exists()
+
+
+def test_answers_are_no_input_and_need_a_folder(trained: Shop, pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"scores: lies below .*, where every \.parquet file is read"):
+        last(run(job(trained, tmp_path / "scores"), tmp_path))
+    with pytest.raises(UserError, match=r"pairs\.parquet/x: cannot be made: Not a directory"):
+        last(run(job(trained, pairs / "x"), pairs))

@@ -83,5 +83,10 @@ def test_a_time_outside_1970_to_9999_is_refused(time: Timestamp) -> None:
         checked_score(ScoreItemsRequest(user_id="u", item_ids=["a"], context=RequestContext(time=time)), LIMIT)
 
 
+def test_the_last_second_of_9999_is_a_time() -> None:
+    context = RequestContext(time=Timestamp(seconds=253402300799))
+    assert checked_score(ScoreItemsRequest(user_id="u", item_ids=["a"], context=context), LIMIT).time == 253402300799
+
+
 def test_items_may_repeat_where_nothing_is_ranked() -> None:
     assert items_query(GetItemsRequest(item_ids=["a", "a"]), LIMIT) == ("a", "a")

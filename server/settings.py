@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +75,11 @@ class Settings(BaseSettings):
     )
     models: ModelSettings = Field(ModelSettings(), description="Versions of the models; see docs/models.md.")
     grace_seconds: float = Field(
-        5.0, ge=0, allow_inf_nan=False, description="Time that requests in flight have when the server stops."
+        5.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Time that requests in flight have when the server stops.",
     )
     security: Security = Field(Security(), description="TLS, authentication, audit; see docs/security.md.")
     telemetry: Telemetry = Field(Telemetry(), description="Metrics, traces, logs, drift; see docs/observability.md.")
@@ -112,6 +118,16 @@ def load(**given: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise UserError(f"settings: {complaints(error)}") from error
+        raise UserError(f"settings: {complaints(error, place_of=partial(_source, given, file))}") from error
     except ValueError as error:
         raise UserError(f"{'environment' if isinstance(error, SettingsError) else file}: {error}") from error
+
+
+def _source(given: Mapping[str, Any], file: str | None, place: str) -> str:
+    """The place of a setting as it was written down: its variable, or its key and the file that it may stand in."""
+    variable = PREFIX + place.upper().replace(".", NESTED)
+    if given.get(place.partition(".")[0]) is not None:
+        return place
+    if variable in os.environ:
+        return variable
+    return f"{place} ({file})" if file else place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,16 +12,18 @@ UNKNOWN = ("missing", "extra_forbidden")
 """Errors whose value is none of the place's: that of what it is in, or of a name that is not known."""
 
 
-def complaints(error: ValidationError, values: bool = True) -> str:
+def complaints(error: ValidationError, values: bool = True, place_of: Callable[[str], str] = str) -> str:
     """Each place, its value, and what is wrong there.
 
     values: whether values are shown where they are a number or a text without "@", which may stand after a password.
+    place_of: what to call a place, such as `limits.queue`; that as it is without it.
     """
-    return "; ".join(_complaint(one, values) for one in error.errors(include_input=values))
+    return "; ".join(_complaint(one, values, place_of) for one in error.errors(include_input=values))
 
 
-def _complaint(one: Mapping[str, Any], values: bool) -> str:
+def _complaint(one: Mapping[str, Any], values: bool, place_of: Callable[[str], str]) -> str:
     place = ".".join(map(str, one["loc"]))
+    place = place_of(place) if place else place
     said = str(one["ctx"]["error"]) if one["type"] == "value_error" else str(one["msg"])
     if not place:
         return said

@@ -11,11 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class ModelSettings(BaseModel):
     """How versions are loaded, kept and shadowed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
-    poll_seconds: float = Field(0.5, gt=0, description="How often the model repository is looked at for changes.")
+    poll_seconds: float = Field(
+        0.5, gt=0, le=86_400, description="How often the model repository is looked at for changes."
+    )
     settle_seconds: float = Field(
-        2.0, ge=0, description="Time that a bundle which cannot be loaded must lie unchanged before it is refused."
+        2.0,
+        ge=0,
+        le=86_400,
+        description="Time that a bundle which cannot be loaded must lie unchanged before it is refused.",
     )
     keep: int = Field(2, ge=0, le=100, description="Versions kept loaded beside those that serve, for rollback.")
     warmup_rows: int = Field(1_000, ge=1, le=100_000, description="Rows a new version runs before it serves, at most.")

@@ -30,6 +30,8 @@ def reserve(host: str, port: int) -> socket.socket:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         held.bind((address[0], port, *address[2:]))
+    except socket.gaierror as error:
+        raise UserError(f"host {host}: no such address: {error.strerror}") from error
     except OSError as error:
         raise UserError(
             f"{authority(host, port)}: cannot listen there; is the port taken? choose another with --port"

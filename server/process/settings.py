@@ -17,19 +17,26 @@ class Process(BaseModel):
 
     workers: int = Field(1, ge=0, le=256, description="Worker processes that share the port; 0 for one a core.")
     pin: bool = Field(True, description="Whether each of several workers keeps to its share of the cores.")
-    probe_seconds: float = Field(1.0, gt=0, description="How often it is looked whether model and store answer.")
-    drain_seconds: float = Field(
-        0.0, ge=0, description="Time between health saying NOT_SERVING and the end of taking calls, when it stops."
+    probe_seconds: float = Field(
+        1.0, gt=0, le=MOST_SECONDS, description="How often it is looked whether model and store answer."
     )
-    start_seconds: float = Field(120.0, gt=0, description="Time a worker may take to start.")
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=MOST_SECONDS,
+        description="Time between health saying NOT_SERVING and the end of taking calls, when it stops.",
+    )
+    start_seconds: float = Field(120.0, gt=0, le=MOST_SECONDS, description="Time a worker may take to start.")
     awake_seconds: float = Field(
         0.0002,
         ge=0,
         le=1,
         description="Time for which a thread looks for the next call before it sleeps, where calls come that fast.",
     )
-    hang_seconds: float = Field(30.0, gt=1, description="Silence after which a worker is replaced.")
-    restart_seconds: float = Field(0.5, ge=0, description="Pause before a worker is started anew; doubled each time.")
+    hang_seconds: float = Field(30.0, gt=1, le=MOST_SECONDS, description="Silence after which a worker is replaced.")
+    restart_seconds: float = Field(
+        0.5, ge=0, le=MOST_SECONDS, description="Pause before a worker is started anew; doubled each time."
+    )
     starts: int = Field(5, ge=1, description="Tries to start a worker while none serves, before all is given up.")
 
 

@@ -34,7 +34,7 @@ def refuse_exposed(host: str, security: Security) -> None:
                 f"host {host}: would serve beyond this machine {what}; {instead}, listen on 127.0.0.1, or accept it "
                 "with --insecure"
             )
-        log.warning("serving on %s %s, as told by --insecure", host, what)
+        log.warning("serving on %s %s, as told by --insecure or SHOPRANK_SECURITY__INSECURE", host, what)
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Security(BaseModel):
     """What protects the server; SHOPRANK_SECURITY__* in the environment. An unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     insecure: bool = Field(
         False, description="Listen beyond the loopback without encryption or without asking who calls."

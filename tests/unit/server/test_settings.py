@@ -33,7 +33,7 @@ def test_an_unknown_key_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     file = tmp_path / "shoprank.toml"
     file.write_text("prot = 1\n")
     monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
-    with pytest.raises(UserError, match="prot: Extra"):
+    with pytest.raises(UserError, match=r"prot \(.*shoprank\.toml\): Extra"):
         load()
     monkeypatch.delenv("SHOPRANK_SETTINGS")
     monkeypatch.setenv("SHOPRANK_PROT", "1")
@@ -54,16 +54,35 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         load()
 
 
+def test_a_bad_value_is_named_by_where_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text("port = 70000\n[limits]\nqueue = -1\n")
+    monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
+    with pytest.raises(UserError, match=r"port \(.*some\.toml\)=70000: .*; limits\.queue \(.*some\.toml\)=-1: "):
+        load()
+    monkeypatch.setenv("SHOPRANK_PORT", "x")
+    with pytest.raises(UserError, match=r"settings: SHOPRANK_PORT='x': .*; limits\.queue \(.*some\.toml\)=-1: "):
+        load()
+    with pytest.raises(UserError, match=r"settings: port=70001: "):
+        load(port=70_001)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("LIMITS", "{", 'environment: error parsing value for field "limits"'),
-        ("LIMITS__REQUEST_BYTES", "99999999999", "limits.request_bytes='99999999999'"),
-        ("LIMITS__STREAMS", "3000000000", "limits.streams='3000000000'"),
-        ("LIMITS__CONNECTION_AGE_SECONDS", "1e300", "limits.connection_age_seconds='1e300'"),
-        ("LIMITS__PATIENCE_SECONDS", "inf", "limits.patience_seconds='inf'"),
-        ("PROCESS__DRAIN_SECONDS", "inf", "process.drain_seconds='inf'"),
-        ("GRACE_SECONDS", "inf", "grace_seconds='inf'"),
+        ("LIMITS__REQUEST_BYTES", "99999999999", "SHOPRANK_LIMITS__REQUEST_BYTES='99999999999'"),
+        ("LIMITS__STREAMS", "3000000000", "SHOPRANK_LIMITS__STREAMS='3000000000'"),
+        ("LIMITS__CONNECTION_AGE_SECONDS", "1e300", "SHOPRANK_LIMITS__CONNECTION_AGE_SECONDS='1e300'"),
+        ("LIMITS__PATIENCE_SECONDS", "inf", "SHOPRANK_LIMITS__PATIENCE_SECONDS='inf'"),
+        ("PROCESS__DRAIN_SECONDS", "inf", "SHOPRANK_PROCESS__DRAIN_SECONDS='inf'"),
+        ("GRACE_SECONDS", "inf", "SHOPRANK_GRACE_SECONDS='inf'"),
+        ("MODELS__POLL_SECONDS", "inf", "SHOPRANK_MODELS__POLL_SECONDS='inf'"),
+        ("MODELS__POLL_SECONDS", "1e12", "SHOPRANK_MODELS__POLL_SECONDS='1e12'"),
+        ("PROCESS__PROBE_SECONDS", "1e12", "SHOPRANK_PROCESS__PROBE_SECONDS='1e12'"),
+        ("TELEMETRY__LOG_LINES_PER_SECOND", "inf", "SHOPRANK_TELEMETRY__LOG_LINES_PER_SECOND='inf'"),
+        ("SECURITY__LEEWAY_SECONDS", "nan", "SHOPRANK_SECURITY__LEEWAY_SECONDS='nan'"),
+        ("LIMITS__QUEU", "3", "SHOPRANK_LIMITS__QUEU: "),
     ],
 )
 def test_what_cannot_be_counted_or_waited_for_is_named(
@@ -91,7 +110,7 @@ def test_the_largest_limits_are_as_large_as_grpc_can_count() -> None:
 )
 def test_traces_go_to_an_endpoint(monkeypatch: pytest.MonkeyPatch, traces: str) -> None:
     monkeypatch.setenv("SHOPRANK_TELEMETRY__TRACES", traces)
-    with pytest.raises(UserError, match=r"telemetry\.traces='[^']*': it is no endpoint"):
+    with pytest.raises(UserError, match=r"SHOPRANK_TELEMETRY__TRACES='[^']*': it is no endpoint"):
         load()
 
 
@@ -109,5 +128,5 @@ def test_a_shadows_file_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "file").touch()
     for path, wrong in ((tmp_path, "is a folder"), (tmp_path / "file" / "shadow.jsonl", "nothing can be written in")):
         monkeypatch.setenv("SHOPRANK_MODELS__SHADOW_LOG", str(path))
-        with pytest.raises(UserError, match=rf"models\.shadow_log=.*{wrong}"):
+        with pytest.raises(UserError, match=rf"SHOPRANK_MODELS__SHADOW_LOG=.*{wrong}"):
             load()

@@ -13,7 +13,7 @@ from typing import Self
 import grpc
 
 from shoprank import results, streams
-from shoprank.connection import Connection, Token
+from shoprank.connection import Connection, Token, checked_seconds
 from shoprank.errors import UserError
 from shoprank.recommending import AsyncRecommending, Recommending
 from shoprank.requests import (
@@ -92,7 +92,7 @@ class Client(Recommending):
         token: Token | None = None,
         connections: int = 1,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = checked_seconds(timeout)
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
         self._channels = [connection.channel(OPTIONS) for _ in range(counted(connections))]
         calls = [connection.authorized(channel) for channel in self._channels]
@@ -197,7 +197,7 @@ class AsyncClient(AsyncRecommending):
         token: Token | None = None,
         connections: int = 1,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = checked_seconds(timeout)
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
         self._channels = [connection.aio_channel(OPTIONS) for _ in range(counted(connections))]
         calls = [connection.authorized(channel) for channel in self._channels]

@@ -22,6 +22,9 @@ LOOPBACK = re.compile(
 Token = str | Callable[[], str]
 """A static key or a bearer token; or what gives one, asked before every call, for tokens that are renewed."""
 Options = Sequence[tuple[str, str | int]]
+MAX_PORT = 65_535
+MAX_SECONDS = 31_536_000.0
+"""A year: gRPC takes a much longer time for one that is over."""
 C = TypeVar("C", grpc.Channel, grpc.aio.Channel)
 
 
@@ -32,7 +35,7 @@ class Connection:
     address: host:port or any gRPC target. root_certificate: PEM file of the authority that signed the server's
     certificate; without it and without `credentials` nothing is encrypted. certificate, key: PEM files that the client
     shows, for mutual TLS. token: sent with every call. credentials: gRPC's own, instead of the files. Raises UserError
-    for half a pair, and for a token that would leave this machine in the clear.
+    for an address that can be none, for half a pair, and for a token that would leave this machine in the clear.
     """
 
     address: str
@@ -43,6 +46,7 @@ class Connection:
     credentials: grpc.ChannelCredentials | None = None
 
     def __post_init__(self) -> None:
+        check_address(self.address)
         if (self.certificate is None) != (self.key is None):
             raise UserError("certificate and key go together; give both or neither")
         if self.credentials is not None and (self.root_certificate or self.certificate):
@@ -100,6 +104,22 @@ class _Authorized:
             return make(*request, metadata=(*metadata, ("authorization", f"Bearer {token}")), **how)
 
         return call
+
+
+def check_address(address: str) -> None:
+    """Raise UserError for an empty address, and for a port that there is not: gRPC would take another for it."""
+    if not address:
+        raise UserError("address: is empty; give host:port")
+    port = None if address.startswith("unix") else re.search(r":(\d+)$", address)
+    if port and int(port[1]) > MAX_PORT:
+        raise UserError(f"address: {address}: ports end at {MAX_PORT}")
+
+
+def checked_seconds(timeout: float) -> float:
+    """The seconds that a call may take. Raises UserError where they are no time that gRPC can wait."""
+    if not 0 < timeout <= MAX_SECONDS:
+        raise UserError(f"timeout: is not above 0 and at most {MAX_SECONDS:.0f} seconds: {timeout:g}")
+    return timeout
 
 
 def _read(file: str | PathLike[str] | None) -> bytes | None:

@@ -80,6 +80,9 @@ class FeatureStoreError(ShoprankError):
 class ServerError(ShoprankError):
     """The server could not answer; `code` is the name of the gRPC status code, such as UNAVAILABLE."""
 
+    OF_USERS = ("INVALID_ARGUMENT", "NOT_FOUND")
+    """Codes of a mistake in what was asked, which the command line ends with 2 for."""
+
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(f"{code}: {message}")

@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from shoprank.client import DEFAULT_ADDRESS
-from shoprank.connection import Connection, Token
-from shoprank.requests import typed
+from shoprank.connection import Connection, Token, checked_seconds
+from shoprank.requests import build, typed
 from shoprank.traffic import Share, Traffic, steps
 from shoprank.v1 import model_pb2 as pb
 from shoprank.v1 import model_pb2_grpc
@@ -96,7 +96,7 @@ class ModelClient:
         key: str | PathLike[str] | None = None,
         token: Token | None = None,
     ) -> None:
-        self._timeout = timeout
+        self._timeout = checked_seconds(timeout)
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
         self._channel = connection.channel(())
         self._stub = model_pb2_grpc.ModelServiceStub(connection.authorized(self._channel))
@@ -108,11 +108,13 @@ class ModelClient:
 
     def load(self, model: str, version: int) -> Model:
         """Verify a version, load it and keep it loaded."""
-        return _model(self._call(self._stub.LoadModel, pb.LoadModelRequest(model=model, version=version)).model)
+        return _model(self._call(self._stub.LoadModel, build(pb.LoadModelRequest, model=model, version=version)).model)
 
     def unload(self, model: str, version: int) -> Model:
         """Let go of a version that nobody is served by."""
-        return _model(self._call(self._stub.UnloadModel, pb.UnloadModelRequest(model=model, version=version)).model)
+        return _model(
+            self._call(self._stub.UnloadModel, build(pb.UnloadModelRequest, model=model, version=version)).model
+        )
 
     def activate(
         self,
@@ -124,7 +126,8 @@ class ModelClient:
         wait: float | None = None,
     ) -> Activation:
         """Make a version active. expected: version that must be active now, 0 for none. wait: seconds for processes."""
-        request = pb.ActivateModelRequest(
+        request = build(
+            pb.ActivateModelRequest,
             model=model,
             version=version,
             expected_current_version=expected,
@@ -135,7 +138,7 @@ class ModelClient:
 
     def rollback(self, model: str, *, expected: int | None = None, wait: float | None = None) -> Activation:
         """Make the version active again that was active before."""
-        request = pb.RollbackModelRequest(model=model, expected_current_version=expected, wait_seconds=wait)
+        request = build(pb.RollbackModelRequest, model=model, expected_current_version=expected, wait_seconds=wait)
         return _activation(self._call(self._stub.RollbackModel, request))
 
     def route(self, model: str, canary: Share | None, shadow: Share | None, *, etag: str = "") -> Model:
@@ -198,7 +201,7 @@ def _word(name: str) -> str:
 
 
 def _share(share: Share | None) -> pb.TrafficShare | None:
-    return pb.TrafficShare(version=share.version, percent=share.percent) if share else None
+    return build(pb.TrafficShare, version=share.version, percent=share.percent) if share else None
 
 
 def _read_share(message: pb.TrafficShare) -> Share:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from shoprank.cli.interrupts import interruptible
-from shoprank.errors import ShoprankError, UserError
+from shoprank.errors import ServerError, ShoprankError, UserError
 
 OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 """A server's core then watches its connections on the threads that answer, without a hand-over from threads of its own
@@ -39,4 +39,4 @@ def main() -> None:
         sys.exit(2)
     except ShoprankError as error:
         print(f"shoprank: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ServerError) and error.code in ServerError.OF_USERS else 1)

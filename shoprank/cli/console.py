@@ -22,18 +22,19 @@ class Progress(Protocol):
 
 
 def stdout() -> Console:
-    """For results; 120 columns where it is no terminal and COLUMNS does not say."""
+    """For results, printed as they are: brackets and colons in ids and names are no markup. 120 columns where it is no
+    terminal and COLUMNS does not say."""
     from rich.console import Console
 
     told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if told else 120)
+    return Console(width=None if told else 120, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """For progress and messages."""
     from rich.console import Console
 
-    return Console(file=sys.stderr)
+    return Console(file=sys.stderr, markup=False, emoji=False)
 
 
 def show_contenders(result: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.client import DEFAULT_ADDRESS
+from shoprank.connection import check_address, checked_seconds
 from shoprank.errors import ShoprankError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def health(
         str | None, typer.Option(help="Name in its certificate, where it is asked by another, such as 127.0.0.1.")
     ] = None,
 ) -> None:
-    """Ask a server whether it serves. Exit code 0 for SERVING, 1 for anything else."""
+    """Ask a server whether it serves. Exit code 0 for SERVING, 1 for anything else, 2 where it cannot be asked so."""
+    check_address(address)
+    checked_seconds(timeout)
     status = ask(address, service, timeout, _credentials(root_certificate, certificate, key), server_name)
     if status != "SERVING":
         raise ShoprankError(f"{address}: {status}")

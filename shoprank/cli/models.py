@@ -24,7 +24,7 @@ app.add_typer(models, name="models")
 FOLDER = Path("model_repository")
 METRICS = ("roc_auc", "pr_auc", "log_loss")
 Address = Annotated[
-    str | None, typer.Option(help="host:port of a server to ask; without it the repository on this disk is changed.")
+    str | None, typer.Option(help="host:port of a server to ask; without it the repository on this disk is meant.")
 ]
 Number = Annotated[int, typer.Argument(min=1, help="The version.")]
 Expected = Annotated[
@@ -194,7 +194,7 @@ def _print(model: Model) -> None:
     stdout().print(table)
     for version in model.versions:
         if version.reason:
-            stdout().print(f"version {version.version}: {version.reason}", highlight=False, markup=False)
+            stdout().print(f"version {version.version}: {version.reason}", highlight=False)
 
 
 def _state(model: Model, version: Version) -> str:

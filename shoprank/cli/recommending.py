@@ -93,7 +93,7 @@ def recommend(
     ) as client:
         slate = client.recommend(user, top_k=top_k, candidates=candidates, rules=rules, time=time, traits=told)
         names = client.items([item.item_id for item in slate]) if len(slate) else {}
-        print_slate(user, slate, names)
+        print_slate(user, slate, names, drawn=temperature is not None)
 
 
 @app.command()
@@ -125,8 +125,8 @@ def trait_of(text: str) -> tuple[str, str]:
     return name, value
 
 
-def print_slate(user: str, slate: Slate, items: dict[str, Item]) -> None:
-    """A table of a slate."""
+def print_slate(user: str, slate: Slate, items: dict[str, Item], drawn: bool = False) -> None:
+    """A table of a slate; with its seed and probability where it was drawn."""
     from rich.table import Table
 
     title = f"user {user}: {len(slate)} of {slate.candidate_count:,} candidates"
@@ -136,7 +136,7 @@ def print_slate(user: str, slate: Slate, items: dict[str, Item]) -> None:
         probability = f"{one.purchase_probability:.2%}"
         table.add_row(str(one.place), one.item_id, *named, probability, one.reason.text)
     print_with_status(table, (), slate.feature_status, slate.served_by)
-    if slate.seed:
+    if drawn:
         print(f"drawn with seed {slate.seed}; log-probability of this slate {slate.log_propensity:.6f}")
 
 

@@ -32,7 +32,7 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_BUYS_REGULARLY: _ReasonKind.ValueType  # 1
     """The user buys it again and again."""
     REASON_KIND_BOUGHT_BEFORE: _ReasonKind.ValueType  # 2
-    """The user bought it once."""
+    """The user bought it: once, or several times without a day between them."""
     REASON_KIND_BOUGHT_TOGETHER: _ReasonKind.ValueType  # 3
     """It is bought in one basket with an item of the user's."""
     REASON_KIND_ALSO_BOUGHT: _ReasonKind.ValueType  # 4
@@ -56,7 +56,7 @@ REASON_KIND_UNSPECIFIED: ReasonKind.ValueType  # 0
 REASON_KIND_BUYS_REGULARLY: ReasonKind.ValueType  # 1
 """The user buys it again and again."""
 REASON_KIND_BOUGHT_BEFORE: ReasonKind.ValueType  # 2
-"""The user bought it once."""
+"""The user bought it: once, or several times without a day between them."""
 REASON_KIND_BOUGHT_TOGETHER: ReasonKind.ValueType  # 3
 """It is bought in one basket with an item of the user's."""
 REASON_KIND_ALSO_BOUGHT: ReasonKind.ValueType  # 4
@@ -387,7 +387,7 @@ class RecommendItemsResponse(_message.Message):
     exploration.
     """
     seed: _builtins.int
-    """Seed of the draw; 0 without exploration."""
+    """Seed of the draw; 0 without exploration, and where 0 was asked for."""
     candidate_count: _builtins.int
     """Number of candidates that were ranked."""
     @_builtins.property

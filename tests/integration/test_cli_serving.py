@@ -66,18 +66,49 @@ def test_recommend_prints_why_and_with_what_probability(address: str) -> None:
     assert "filter.categories[0] is no category of the catalogue: 'none'; limits.per_category" in refused.stderr
 
 
+def test_a_slate_drawn_with_seed_0_says_so(address: str) -> None:
+    done = run("recommend", "--user", "u1", "--address", address, "--top-k", "1", "--temperature", "1", "--seed", "0")
+    assert "drawn with seed 0; log-probability of this slate " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["[/b]", "[red]x", ":smile:"])
+def test_ids_are_printed_as_they_are(address: str, name: str) -> None:
+    for command in ("score", "rank"):
+        done = run(command, "--user", name, "--address", address, "--item", "i1", "--item", name)
+        assert done.returncode == 0, done.stderr
+        assert f"user {name}" in done.stdout
+        assert f"unknown items, not scored: {name}" in done.stdout
+    done = run("recommend", "--user", name, "--address", address, "--top-k", "1")
+    assert f"user {name}: 1 of" in done.stdout
+
+
 def test_similar_prints_names_and_sources(address: str) -> None:
     done = run("similar", "--item", "i3", "--address", address, "--likeness", "content")
     assert done.returncode == 0, done.stderr
     assert "like Item 3 (i3)" in done.stdout
     assert "content" in done.stdout
-    assert run("similar", "--item", "nope", "--address", address).returncode == 1
+    assert run("similar", "--item", "nope", "--address", address).returncode == 2
 
 
 def test_a_bad_request_ends_with_exit_code_2_and_every_bad_field(address: str) -> None:
     done = run("rank", "--user", "", "--address", address, "--item", "a", "--item", "a", "--temperature", "-1")
     assert done.returncode == 2
     assert "user_id is empty; item_ids[1] repeats item_ids[0]: 'a'; temperature" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--address", "127.0.0.1:99999"], "address: 127.0.0.1:99999: ports end at 65535"),
+        (["--address", ""], "address: is empty"),
+        (["--timeout", "inf"], "timeout: is not above 0"),
+    ],
+)
+def test_what_cannot_be_called_ends_with_exit_code_2(given: list[str], said: str) -> None:
+    for command in (["rank", "--user", "u1"], ["health"]):
+        done = run(*command, *given)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 def test_no_server_ends_with_exit_code_1() -> None:

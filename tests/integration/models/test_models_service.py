@@ -202,5 +202,11 @@ def test_the_commands_work_on_the_disk_and_through_a_server(
     assert refused.returncode == 1
     assert "version 1 is active, not 3" in refused.stderr
     unknown = run("activate", "9", *where)
-    assert unknown.returncode in (1, 2)
+    assert unknown.returncode == 2
     assert "no version 9" in unknown.stderr
+    if through_a_server:
+        for wrong in (["load", "99999999999"], ["activate", "1", "--if-current", "99999999999"],
+                      ["traffic", "--canary", "99999999999", "--canary-percent", "1"]):  # fmt: skip
+            refused = run(*wrong, *where)
+            assert refused.returncode == 2
+            assert "does not fit: 99999999999" in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,20 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_token_is_not_shown() -> None:
     assert "secret" not in repr(Connection("127.0.0.1:1", token="secret"))
+
+
+@pytest.mark.parametrize("address", ["", "127.0.0.1:65536", "dns:///shop:99999", "[::1]:70000"])
+def test_an_address_that_can_be_none_is_refused(address: str) -> None:
+    with pytest.raises(UserError, match="address: "):
+        Connection(address)
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/a:99999", "[::1]:65535", "shop", "dns:///shop"])
+def test_other_addresses_are_grpcs_own(address: str) -> None:
+    assert Connection(address)
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.inf, math.nan, 1e20])
+def test_a_time_that_cannot_be_waited_is_refused(timeout: float) -> None:
+    with pytest.raises(UserError, match="timeout: "):
+        Client("127.0.0.1:1", timeout)

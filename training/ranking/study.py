@@ -19,6 +19,7 @@ from shoprank.errors import UserError
 from training.ranking.ablation import RANKERS
 from training.ranking.contenders import Contender
 from training.ranking.fitting import fit_rankers
+from training.ranking.kept import Kept
 from training.ranking.key import key_of_data
 from training.ranking.lists import draw_lists, whole
 from training.ranking.names import CHAMPION
@@ -56,6 +57,8 @@ class Work:
 
 def run_study(study: Study, paths: DataPaths, out: Path, stage: Stage = lambda name: None) -> dict[str, Any]:
     """Write `<study>.json` into `out` and return what it holds.
+
+    Trials of settings and fitted rankers are kept in the data folder, so that a run that was interrupted goes on.
 
     Raises UserError where the data is too short for the weeks, or the features of a week are missing.
     """
@@ -125,7 +128,8 @@ def _ranked(work: Work, sources: Sources) -> Outcome:
     validation = draw_lists([_rows(work, sources, c) for c in weeks.validation], work.study.candidates, rng, past)
     test = [_rows(work, sources, c) for c in work.weeks.test]
     columns = columns_of([generator.source for generator, _ in sources])
-    fitted = list(fit_rankers(champion_and_members(), train, validation, columns, {}, work.stage))
+    kept = Kept.of(work.paths.ranking, train, validation)
+    fitted = list(fit_rankers(champion_and_members(), train, validation, columns, {}, work.stage, kept))
     _, model, seconds = fitted[-1]
     slates: list[Slates] = []
     for rows in test:

@@ -48,6 +48,9 @@ FAILURES = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE, gr
 MAX_VIOLATION_BYTES = 3_000
 """Bytes of violations a reply carries: its trailers, encoded, must stay below the 8 KiB that gRPC always takes."""
 
+MAX_TEXT_BYTES = 700
+"""Bytes of a message, which names what was given: it is sent beside the details, and percent-encoded."""
+
 log = logging.getLogger(__name__)
 
 
@@ -87,14 +90,14 @@ def _end(method: Method, context: grpc.ServicerContext, error: Exception) -> NoR
         context.abort_with_status(rpc_status.to_status(bad_request(error)))
     if isinstance(error, Overloaded):
         context.abort_with_status(rpc_status.to_status(retry_later(error)))
-    context.abort(code, str(error))
+    context.abort(code, cut(str(error)))
 
 
 def bad_request(error: InvalidRequest) -> status_pb2.Status:
     """INVALID_ARGUMENT with a google.rpc.BadRequest naming every bad field, as many as fit."""
     bad = error_details_pb2.BadRequest()
     for v in error.violations[:100]:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=cut(v.field), description=cut(v.description))
         if bad.ByteSize() + violation.ByteSize() > MAX_VIOLATION_BYTES:
             break
         bad.field_violations.append(violation)
@@ -114,4 +117,12 @@ def retry_later(error: Overloaded) -> status_pb2.Status:
 def _status(code: grpc.StatusCode, message: str, details: Message) -> status_pb2.Status:
     packed = AnyMessage()
     packed.Pack(details)
-    return status_pb2.Status(code=code.value[0], message=message, details=[packed])
+    return status_pb2.Status(code=code.value[0], message=cut(message), details=[packed])
+
+
+def cut(text: str) -> str:
+    """As much of the text as a status has room for."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= MAX_TEXT_BYTES:
+        return encoded.decode()
+    return encoded[:MAX_TEXT_BYTES].decode(errors="ignore") + "…"

@@ -38,7 +38,8 @@ CURRENT = "current"
 PREVIOUS = "previous"
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-VERSION = re.compile(r"[1-9][0-9]*")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""Versions that a message can name: whole numbers of up to nine digits, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Manifest:
         path = bundle / MANIFEST
         try:
             found = json.loads(text_of(path))
+            json.dumps(found, ensure_ascii=False).encode()  # halves of a character are no text
             format_ = found.get("format", FORMAT)
             manifest = cls(**_checked(found)) if format_ == FORMAT else None
         except FileNotFoundError:
@@ -100,13 +102,21 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
         "int": lambda v: isinstance(v, int),
         "tuple[str, ...]": lambda v: isinstance(v, list) and all(isinstance(e, str) for e in v),
         "Mapping[str, Any]": lambda v: isinstance(v, dict),
-        "Mapping[str, float]": lambda v: isinstance(v, dict) and all(isinstance(e, int | float) for e in v.values()),
+        "Mapping[str, float]": lambda v: isinstance(v, dict) and all(map(_is_number, v.values())),
         "Mapping[str, str]": lambda v: isinstance(v, dict) and all(isinstance(e, str) for e in v.values()),
     }
     for declared in fields(Manifest):
         if declared.name in found and not kinds[declared.type](found[declared.name]):
             raise TypeError(f"{declared.name} must be {declared.type}, found {found[declared.name]!r}")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that float64 can hold."""
+    try:
+        return isinstance(value, int | float) and isinstance(float(value), float)
+    except OverflowError:
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -176,7 +186,7 @@ def linked(repository: Path, model: str, link: str = CURRENT) -> int | None:
 def checked(repository: Path, model: str, version: int) -> Manifest:
     """The manifest of a version whose files all hold. Raises BundleError where they do not, NotFound for no version."""
     bundle = model_directory(repository, model) / str(version)
-    if not bundle.is_dir():
+    if not (VERSION.fullmatch(str(version)) and bundle.is_dir()):
         raise NotFound(f"model {model}: no version {version} in {repository}")
     manifest = verify(bundle)
     if (manifest.model, manifest.version) != (model, version):
@@ -217,13 +227,18 @@ def rollback(repository: Path, model: str, expected: int | None = None) -> int:
 
 @contextlib.contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """Hold the model's directory against other changes, of this process and of others."""
+    """Hold the model's directory against other changes, of this process and of others.
+
+    Raises Conflict where nothing can be changed there.
+    """
     import fcntl  # not on every system that a client runs on
 
     descriptor = os.open(home, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    except OSError as error:
+        raise Conflict(f"{home}: cannot be changed: {error.strerror or error}") from error
     finally:
         os.close(descriptor)
 

@@ -18,6 +18,7 @@ from shoprank.plain_file import text_of
 
 TRAFFIC = "traffic.json"
 FORMAT = 1
+MOST_VERSION = 999_999_999
 STEPS = 10_000
 """Parts of the traffic that can be told apart: 0.01 % each."""
 
@@ -126,4 +127,4 @@ def _share(found: Mapping[str, Any], name: str) -> Share | None:
 
 
 def _is_version(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_VERSION

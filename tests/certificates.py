@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -50,11 +51,16 @@ class Authority:
         ip: tuple[str, ...] = (),
         valid: timedelta = DAY,
         signed_by_itself: bool = False,
+        key: Any = None,
+        since: timedelta = -DAY,
     ) -> Pair:
-        """A certificate of common name `name`; valid until `valid` from now, which may be negative."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        """A certificate of common name `name`; valid until `valid` from now, which may be negative.
+
+        key: its private key, of P-256 without one. since: from when it is valid, from now.
+        """
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, subject if signed_by_itself else self._name, key.public_key(), valid)
+        builder = _builder(subject, subject if signed_by_itself else self._name, key.public_key(), valid, since)
         names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns]
         names += [x509.UniformResourceIdentifier(each) for each in uri]
         names += [x509.IPAddress(ipaddress.ip_address(each)) for each in ip]
@@ -68,7 +74,7 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: timedelta
+    subject: x509.Name, issuer: x509.Name, key: Any, valid: timedelta, since: timedelta = -DAY
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -77,6 +83,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(min(now, now + valid) - DAY)
+        .not_valid_before(min(now, now + valid) + since)
         .not_valid_after(now + valid)
     )

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then stop gracefully. Runs in the main thread.
+    """Serve until SIGTERM or SIGINT, of one process SIGHUP too, then stop gracefully. Runs in the main thread.
 
     ready: called with what is served and the address once calls are answered. Raises as `server.app.start` does.
     """
@@ -32,7 +32,7 @@ def _alone(settings: Settings, ready: Callable[[str, str], None]) -> None:
     told_to_stop = threading.Event()
     running = start(settings)
     gc.freeze()  # what was imported and loaded stays: no collection needs to go through it while calls wait
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: told_to_stop.set())
     ready(running.description(), running.address)
     told_to_stop.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -96,6 +97,8 @@ class Audit:
             return hidden if len(hidden) <= MAX_TEXT else hidden[:MAX_TEXT] + "…"
         if isinstance(value, bytes):
             return f"{len(value)} bytes"
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)  # JSON has no such numbers
         if isinstance(value, bool | int | float):
             return value
         if isinstance(value, Message):

@@ -45,8 +45,12 @@ class Certificates:
         state = self._state.value
         if known := state.remembered.get(pem, now):
             return known
-        certificate = x509.load_pem_x509_certificate(pem)
-        for name in names(certificate):
+        try:
+            certificate = x509.load_pem_x509_certificate(pem)
+            found_names = names(certificate)
+        except ValueError as error:
+            raise Unauthenticated("the client certificate is malformed") from error
+        for name in found_names:
             if entry := state.known.get(name):
                 expires = min(entry.expires, certificate.not_valid_after_utc.timestamp())
                 if now >= expires:

@@ -108,5 +108,5 @@ class Principals(BaseModel):
 def _toml(file: Path) -> Mapping[str, object]:
     try:
         return tomllib.loads(content(file, MAX_FILE_BYTES).decode())
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise UserError(f"{file}: not TOML: {error}") from error

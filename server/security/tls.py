@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import grpc
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from server.security.reloaded import Reloaded, content
 from shoprank.errors import UserError
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from server.security.settings import Security
 
 MAX_PEM_BYTES = 1_000_000
+MIN_RSA_BITS = 2_048
+RSA = PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
+"""What a certificate says of an RSA key that is not for PSS signatures alone."""
 
 
 def server_credentials(security: Security) -> grpc.ServerCredentials | None:
@@ -51,11 +56,19 @@ def server_credentials(security: Security) -> grpc.ServerCredentials | None:
 
 
 def configuration(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
-    """What gRPC needs of the files. Raises UserError where they do not fit together or have expired."""
+    """What gRPC needs of the files.
+
+    Raises UserError where they do not fit together, where it is not their time, and for keys that it does not serve.
+    """
     chain_pem, key_pem = content(certificate, MAX_PEM_BYTES), content(key, MAX_PEM_BYTES)
     leaf = _certificates(certificate, chain_pem)[0]
-    if leaf.not_valid_after_utc <= datetime.now(UTC):
+    now = datetime.now(UTC)
+    if leaf.not_valid_after_utc <= now:
         raise UserError(f"{certificate}: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+    if leaf.not_valid_before_utc > now:
+        raise UserError(f"{certificate}: not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
+    if not _is_served(leaf):
+        raise UserError(f"{certificate}: is served with RSA keys of {MIN_RSA_BITS} bits or more, P-256 and P-384 alone")
     if _spki(leaf.public_key()) != _spki(_public_key(key, key_pem)):
         raise UserError(f"{key}: is not the key of {certificate}")
     roots = None
@@ -63,6 +76,17 @@ def configuration(certificate: Path, key: Path, client_ca: Path | None) -> grpc.
         roots = content(client_ca, MAX_PEM_BYTES)
         _certificates(client_ca, roots)
     return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots)
+
+
+def _is_served(certificate: x509.Certificate) -> bool:
+    """Whether gRPC's TLS takes the key, and its clients too."""
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return False
+    if isinstance(key, rsa.RSAPublicKey):
+        return certificate.public_key_algorithm_oid == RSA and key.key_size >= MIN_RSA_BITS
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
 
 
 def _certificates(file: Path, pem: bytes) -> list[x509.Certificate]:

@@ -18,6 +18,8 @@ from shoprank.errors import Unauthenticated, UserError
 ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 """Signatures that are accepted, by type and curve of the key. The key decides, never the token: RFC 8725, 3.1."""
 MIN_RSA_BITS = 2048
+PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+"""Parameters of private keys (RFC 7518): who checks signatures needs none."""
 MAX_JWKS_BYTES = 1_000_000
 MAX_NAME = 256
 
@@ -78,14 +80,16 @@ def read_keys(file: Path) -> dict[str, jwt.PyJWK]:
             algorithm = ALGORITHMS.get((entry["kty"], entry.get("crv")))
             if algorithm is None or entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm:
                 continue
+            if "verify" not in entry.get("key_ops", ("verify",)):
+                continue
             kid = entry.get("kid")
             if not isinstance(kid, str) or not kid or kid in found:
                 raise UserError(f"{file}: every key needs a kid of its own, found {kid!r}")
-            key = jwt.PyJWK(entry, algorithm)
+            key = jwt.PyJWK({name: value for name, value in entry.items() if name not in PRIVATE}, algorithm)
             if algorithm == "RS256" and key.key.key_size < MIN_RSA_BITS:
                 raise UserError(f"{file}: key {kid} has {key.key.key_size} bits, at least {MIN_RSA_BITS} are needed")
             found[kid] = key
-    except (AttributeError, KeyError, TypeError, ValueError, jwt.PyJWTError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, jwt.PyJWTError) as error:
         raise UserError(f"{file}: no JSON Web Key Set: {type(error).__name__}: {error!s:.200}") from error
     if not found:
         raise UserError(f"{file}: no key for {', '.join(ALGORITHMS.values())} in it")
@@ -138,4 +142,8 @@ def _principal(claims: dict[str, Any], expected: Expected) -> Principal:
     if not isinstance(said, list):
         raise Unauthenticated(f"the token's {expected.roles_claim} is neither a list nor a text")
     roles = frozenset(role for role in Role if expected.role_prefix + role in said)
-    return Principal(f"token:{subject}", roles, float(claims["exp"]) + expected.leeway)
+    try:
+        expires = float(claims["exp"]) + expected.leeway
+    except OverflowError as error:
+        raise Unauthenticated("the token's exp is no time") from error
+    return Principal(f"token:{subject}", roles, expires)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,30 @@ from server.telemetry.references import References
 from shoprank import bundle
 from shoprank.errors import UserError
 
+log = logging.getLogger(__name__)
+
 REQUEST_SECONDS = 10.0
 """Time a scraper has to send its request, and to take each part of the answer: each has a thread meanwhile."""
+
+
+def _gone(request: Any, client_address: Any) -> None:
+    log.debug("a scraper's connection ended without a whole request", exc_info=True)
+
+
+class _Log(io.TextIOBase):
+    """Where the HTTP server writes what went wrong with a request, and then flushes: the log, as one record."""
+
+    def __init__(self) -> None:
+        self._written = ""
+
+    def write(self, text: str) -> int:
+        self._written += text
+        return len(text)
+
+    def flush(self) -> None:
+        if self._written:
+            log.error("metrics: a request failed: %s", self._written.strip())
+        self._written = ""
 
 
 @dataclass(slots=True)
@@ -54,7 +78,9 @@ class Exposition:
             where = authority(telemetry.metrics_host, telemetry.metrics_port)
             raise UserError(f"{where}: cannot serve metrics there: {error.strerror}") from error
         handler: Any = server.RequestHandlerClass
-        server.RequestHandlerClass = type(handler.__name__, (handler,), {"timeout": REQUEST_SECONDS})
+        how = {"timeout": REQUEST_SECONDS, "get_stderr": lambda self: _Log()}
+        server.RequestHandlerClass = type(handler.__name__, (handler,), how)
+        server.handle_error = _gone  # type: ignore[method-assign]  # its own prints a traceback for who sends nothing
         return cls(block, authority(telemetry.metrics_host, server.server_port), server, thread)
 
     def stop(self) -> None:

@@ -78,8 +78,9 @@ class Instruments:
         recorder = Recorder(slot, sampler)
         watch = Watch(recorder, AccessLog(telemetry, recorder, name_user), tracing)
         tasks = [sampler.count]
-        if settings.security.certificate is not None:
-            tasks.append(CertificateExpiry(settings.security.certificate, recorder).look)
+        certificate, key = settings.security.certificate, settings.security.key
+        if certificate is not None and key is not None:
+            tasks.append(CertificateExpiry(certificate, key, recorder).look)
         return cls(recorder, watch, exposition, slot, Beat(tasks), tracing)
 
     def follow(self, models: Repository) -> Answered:

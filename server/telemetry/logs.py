@@ -82,4 +82,5 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _word(value: Any) -> str:
     text = str(value)
-    return json.dumps(text) if not text or any(c.isspace() or c in '"=' for c in text) else text
+    plain = text and text.isprintable() and not any(c.isspace() or c in '"=' for c in text)
+    return text if plain else json.dumps(text)

@@ -40,6 +40,15 @@ def address(trained: Shop) -> Iterator[str]:
     assert rest.strip() == "serve: stopped"
 
 
+def test_one_process_stops_on_sighup_as_on_sigterm(trained: Shop) -> None:
+    process = subprocess.Popen(serve_command(trained, "--port", "0"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    rest, _ = process.communicate(timeout=30)
+    assert (process.returncode, rest.strip()) == (0, "serve: stopped")
+
+
 def test_rank_prints_names_and_probabilities(address: str) -> None:
     done = run("rank", "--user", "u1", "--address", address, "--top-k", "3")
     assert done.returncode == 0, done.stderr

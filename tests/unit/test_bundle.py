@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -196,6 +197,35 @@ def test_version_that_is_not_there_cannot_be_activated(tmp_path: Path) -> None:
     write_bundle(tmp_path, 1)
     with pytest.raises(NotFound, match="no version 2"):
         bundle.activate(tmp_path, "m", 2)
+
+
+def test_a_version_that_no_message_can_name_is_none(tmp_path: Path) -> None:
+    write_bundle(tmp_path, 20261127191700)
+    write_bundle(tmp_path, 20261127)
+    assert bundle.versions(tmp_path, "m") == [20261127]
+    with pytest.raises(NotFound, match="no version 20261127191700"):
+        bundle.activate(tmp_path, "m", 20261127191700)
+    with pytest.raises(ValueError, match="loaded must be a list of versions"):
+        Traffic.parse('{"format": 1, "loaded": [3000000000]}')
+
+
+@pytest.mark.parametrize("odd", ['{"metrics": {"a": 1' + "0" * 400 + "}}", r'{"schema_hash": "\ud800"}'])
+def test_a_manifest_of_what_no_message_can_hold_is_refused(tmp_path: Path, odd: str) -> None:
+    directory = write_bundle(tmp_path, 1)
+    alter(directory, **json.loads(odd))
+    with pytest.raises(BundleError, match="not a manifest"):
+        bundle.Manifest.read(directory)
+
+
+def test_a_repository_that_cannot_be_changed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path, 1)
+
+    def refused(self: Path, *arguments: Any, **how: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    with pytest.raises(Conflict, match="m: cannot be changed: Read-only file system"):
+        bundle.activate(tmp_path, "m", 1)
 
 
 def test_the_version_expected_to_be_active_must_be(tmp_path: Path) -> None:

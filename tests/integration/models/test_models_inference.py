@@ -173,6 +173,8 @@ def test_what_is_not_there_is_not_found(client: triton.InferenceServerClient, re
         lambda: client.get_model_metadata("purchase", "9"),
         lambda: client.get_model_metadata("nothing"),
         lambda: client.is_model_ready("nothing"),
+        lambda: client.is_model_ready("x" * 100_000),
+        lambda: client.infer("ж" * 50_000, rows),
         lambda: client.is_model_ready("purchase", "9"),
     )
     for call in calls:

@@ -355,6 +355,32 @@ def test_openmetrics_is_served_to_who_asks_for_it_and_nothing_but_get(measured: 
         urllib.request.urlopen(urllib.request.Request(url, b"x", method="POST"), timeout=10)
 
 
+def test_what_strangers_send_the_metrics_is_told_by_the_log_alone(
+    measured: Begin,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(exposition, "REQUEST_SECONDS", 0.1)
+    server = measured()
+    host, _, port = server.metrics.rpartition(":")
+    caplog.set_level(logging.INFO)
+    for _ in range(5):
+        with socket.create_connection((host, int(port)), timeout=5) as silent:
+            assert silent.recv(1) == b""
+    assert not [r for r in caplog.records if r.name == exposition.__name__]
+    odd = urllib.request.Request(
+        f"http://{server.metrics}/metrics", headers={"Accept": "application/openmetrics-text;version=a"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        urllib.request.urlopen(odd, timeout=10)
+    assert "Traceback" not in capfd.readouterr().err
+    told = [r for r in caplog.records if r.name == exposition.__name__]
+    assert len(told) == 1
+    assert "Traceback" in told[0].getMessage()
+    assert server.scrape()
+
+
 def test_a_scraper_that_does_not_finish_its_request_is_cut_off(
     measured: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,8 @@ def test_so_many_at_once_and_the_rest_are_counted() -> None:
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"audit_file .*cannot be opened"):
         direct(tmp_path / "no" / "audit.jsonl")
+
+
+def test_what_is_no_number_of_json_is_a_text() -> None:
+    summary = Audit(None, NAMES).summary(RankItemsRequest(temperature=math.inf))
+    assert json.loads(json.dumps(summary, allow_nan=False)) == {"temperature": "inf"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from server.security.tls import configuration
 from shoprank.errors import UserError
@@ -30,3 +32,27 @@ def test_what_cannot_be_served_with_is_refused_with_the_reason(tmp_path: Path) -
     ):
         with pytest.raises(UserError, match=reason):
             configuration(certificate, key, ca)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP521R1()),
+     ec.generate_private_key(ec.BrainpoolP256R1()), rsa.generate_private_key(65537, 1024)],
+    ids=["ed25519", "p-521", "brainpool", "rsa-1024"],
+)  # fmt: skip
+def test_a_key_that_grpc_does_not_serve_is_refused(tmp_path: Path, key: Any) -> None:
+    pair = Authority(tmp_path).issue("odd", key=key)
+    with pytest.raises(UserError, match=r"odd\.pem: is served with RSA keys of 2048 bits or more, P-256"):
+        configuration(pair.certificate, pair.key, None)
+
+
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)])
+def test_usual_keys_are_served(tmp_path: Path, key: Any) -> None:
+    pair = Authority(tmp_path).issue("usual", key=key)
+    assert configuration(pair.certificate, pair.key, None)
+
+
+def test_a_certificate_whose_time_has_not_come_is_refused(tmp_path: Path) -> None:
+    pair = Authority(tmp_path).issue("early", since=timedelta(hours=1))
+    with pytest.raises(UserError, match=r"early\.pem: not valid before"):
+        configuration(pair.certificate, pair.key, None)

@@ -249,3 +249,36 @@ def test_keys_for_other_uses_are_passed_over(tmp_path: Path) -> None:
     for kid in ("rsa", "ec"):
         with pytest.raises(Unauthenticated, match="unknown key"):
             tokens.principal(issuer.token(kid), time.time())
+
+
+def key_set(file: Path, **changed: Any) -> tuple[Path, rsa.RSAPrivateKey]:
+    """A file of one RSA key, its private half and all."""
+    key = rsa.generate_private_key(65537, 2048)
+    jwk = {**jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True), "kid": "rsa", "key_ops": ["verify"], **changed}
+    file.write_text(json.dumps({"keys": [jwk]}))
+    return file, key
+
+
+def test_the_private_half_of_a_key_is_not_needed_and_does_no_harm(tmp_path: Path) -> None:
+    file, key = key_set(tmp_path / "jwks.json")
+    token = jwt.encode(TokenIssuer.claims(), key, "RS256", headers={"kid": "rsa"})
+    assert WebTokens(file, EXPECTED, remembered=1).principal(token, time.time()).name == "token:shop-web"
+
+
+def test_a_key_for_other_operations_is_passed_over(tmp_path: Path) -> None:
+    file, _ = key_set(tmp_path / "jwks.json", key_ops=["encrypt"])
+    with pytest.raises(UserError, match="no key for"):
+        WebTokens(file, EXPECTED, remembered=1)
+    assert WebTokens(key_set(file, key_ops=["verify"])[0], EXPECTED, remembered=1)
+
+
+def test_a_set_nested_without_end_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text('{"keys":' + "[" * 100_000)
+    with pytest.raises(UserError, match="no JSON Web Key Set"):
+        WebTokens(file, EXPECTED, remembered=1)
+
+
+def test_an_end_that_is_no_time_is_refused(issuer: TokenIssuer, tokens: WebTokens) -> None:
+    with pytest.raises(Unauthenticated):
+        tokens.principal(issuer.token(exp=10**400), time.time())

@@ -22,24 +22,29 @@ def test_the_end_is_told_again_when_the_file_is_replaced_and_kept_when_it_is_spo
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     slot = Slot.private()
-    file, other = tmp_path / "server.pem", tmp_path / "other.pem"
-    expiry = CertificateExpiry(file, Recorder(slot, Sampler(slot, References(tmp_path), 0, 3600)))
+    file, key, other = tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "other.pem"
+    expiry = CertificateExpiry(file, key, Recorder(slot, Sampler(slot, References(tmp_path), 0, 3600)))
 
     def told() -> datetime:
         expiry.look()
         return datetime.fromtimestamp(slot.cells[LAYOUT.first(registry.CERTIFICATE)], UTC)
 
     authority = Authority(tmp_path / "authority")
-    ends = []
+    ends: list[datetime] = []
     for days in (30, 60):
         pair = authority.issue("server", valid=timedelta(days=days))
         other.write_bytes(pair.certificate.read_bytes())
         os.replace(other, file)  # noqa: PTH105
+        if ends:
+            assert told() == ends[-1]  # it is not the key's: the former one is served
+        other.write_bytes(pair.key.read_bytes())
+        os.replace(other, key)  # noqa: PTH105
         ends.append(told())
         assert abs(ends[-1] - datetime.now(UTC) - timedelta(days=days)) < timedelta(hours=1)
+    caplog.clear()
     file.write_text("no certificate")
     assert told() == ends[-1]
     assert told() == ends[-1]
-    assert len([r for r in caplog.records if "cannot be told" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "stays in force" in r.getMessage()]) == 1
     file.unlink()
     assert told() == ends[-1]

@@ -70,8 +70,8 @@ def test_a_json_line_carries_the_call_and_an_exception_as_fields(stream: io.Stri
 
 def test_a_line_of_text_carries_fields_behind_the_message(stream: io.StringIO) -> None:
     configured(stream, "text")
-    logging.getLogger("x").info("call", extra={"fields": {"code": "OK", "who": 'a "b"', "none": ""}})
-    assert stream.getvalue().endswith(' INFO x: call code=OK who="a \\"b\\"" none=""\n')
+    logging.getLogger("x").info("call", extra={"fields": {"code": "OK", "who": 'a "b"', "none": "", "odd": "a\x1b[2J"}})
+    assert stream.getvalue().endswith(' INFO x: call code=OK who="a \\"b\\"" none="" odd="a\\u001b[2J"\n')
 
 
 def test_feast_logs_its_errors_alone(stream: io.StringIO) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.options import DataDir, ModelRepository
+from shoprank.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS_ALONE = ("tests/integration/process", "tests/integration/test_load.py")
@@ -56,11 +58,30 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove data and models that the jobs made."""
+    made = [(data, ("quality.json",)), (model_repository, ("*/*/manifest.json",))]
+    there = [folder for folder, signs in made if _is_made(folder, signs)]
+    named = " and ".join(map(str, there))
+    if not there:
+        print(f"clean: there is neither {data} nor {model_repository}")
+        return
     if not yes:
-        typer.confirm(f"Remove {data} and {model_repository}?", abort=True)
-    for folder in (data, model_repository):
-        shutil.rmtree(folder, ignore_errors=True)
-    print(f"clean: removed {data} and {model_repository}")
+        typer.confirm(f"Remove {named}?", abort=True)
+    for folder in there:
+        shutil.rmtree(folder)
+    print(f"clean: removed {named}")
+
+
+def _is_made(folder: Path, signs: Sequence[str]) -> bool:
+    """Whether a folder is there, which a job has made. Raises UserError for one of something else."""
+    if not folder.exists():
+        return False
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; nothing was removed")
+    if any(folder.iterdir()) and not any(next(folder.glob(sign), None) for sign in signs):
+        raise UserError(f"{folder}: holds nothing that shoprank made; nothing was removed")
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise UserError(f"{folder}: holds the folder this was called in; nothing was removed")
+    return True
 
 
 @bench.command("serving")

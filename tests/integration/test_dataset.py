@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shoprank.errors import FeatureStoreError
+from feature_repo.paths import DataPaths
+from feature_repo.store import apply
+from shoprank.errors import FeatureStoreError, UserError
 from tests.conftest import Shop
 from tests.world import events
 from training.dataset.build import build, shards
-from training.dataset.labels import epoch
+from training.dataset.labels import Purchases, epoch
 from training.dataset.sampling import CANDIDATE, REST, Sampling
 from training.schedule import HORIZON
 
@@ -117,3 +121,23 @@ def test_train_spread_never_reaches_into_validation(shop: Shop) -> None:
             assert shard.cutoff + shard.spread + HORIZON <= shop.schedule.validation[0]
         else:
             assert shard.spread == timedelta(0)
+
+
+def test_a_week_in_which_nobody_buys_has_no_labels(shop: Shop) -> None:
+    purchases = Purchases(shop.paths, datetime(2030, 1, 1), datetime(2030, 1, 8))
+    assert not len(purchases.keys("u1", epoch(datetime(2030, 1, 1)), timedelta(days=7)))
+
+
+def test_a_dataset_without_rows_does_not_replace_one_that_has(dataset: Shop, tmp_path: Path) -> None:
+    paths = DataPaths(tmp_path / "data")
+    shutil.copytree(dataset.paths.root, paths.root, ignore=shutil.ignore_patterns("events"))
+    shutil.copytree(dataset.paths.events, paths.events)
+    apply(paths, tmp_path / "models")
+    users = pq.read_table(paths.users)
+    strangers = pa.array([f"stranger {n}" for n in range(len(users))])
+    pq.write_table(users.set_column(users.column_names.index("user_id"), "user_id", strangers), paths.users)
+    before = (paths.dataset / "dataset.json").read_text()
+    with pytest.raises(UserError, match="run `shoprank features` first"):
+        list(build(paths, dataset.schedule))
+    assert (paths.dataset / "dataset.json").read_text() == before
+    assert not paths.dataset.with_name("dataset.tmp").exists()

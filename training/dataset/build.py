@@ -23,6 +23,7 @@ from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
 from feature_repo.store import applied_store
 from feature_repo.transforms import UserRow, assemble
+from shoprank.errors import UserError
 from training.dataset.labels import Purchases, epoch
 from training.dataset.point_in_time import Catalogue, catalogue_at, users_at
 from training.dataset.sampling import NATURAL, Pairs, Sampling, draw
@@ -95,7 +96,7 @@ def build(
     """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
 
     processes: shards written at once, each by a process of its own, of about 1.2 GB. Raises FeatureStoreError where
-    the feature repository is not applied.
+    the feature repository is not applied, and UserError where no row could be made.
     """
     applied_store(paths)
     sampling = sampling or Sampling()
@@ -103,14 +104,27 @@ def build(
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
     jobs = [(paths, shard, staged, seed) for shard in shards(schedule, sampling)]
+    total = 0
+    for path, rows in _written(jobs, processes):
+        total += rows
+        yield path, rows
+    if not total:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise UserError(f"{paths.features}: no features of the users of {paths.events}; run `shoprank features` first")
+    write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
+    shutil.rmtree(paths.dataset, ignore_errors=True)
+    staged.replace(paths.dataset)
+
+
+Job = tuple[DataPaths, Shard, Path, int]
+
+
+def _written(jobs: list[Job], processes: int) -> Iterator[tuple[Path, int]]:
     if processes == 1:
         yield from map(_write, jobs)
     else:
         with get_context("spawn").Pool(processes, initializer=_prepare_process) as pool:
             yield from pool.imap(_write, jobs)
-    write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
-    shutil.rmtree(paths.dataset, ignore_errors=True)
-    staged.replace(paths.dataset)
 
 
 def _prepare_process() -> None:
@@ -119,7 +133,7 @@ def _prepare_process() -> None:
     warnings.simplefilter("ignore")
 
 
-def _write(job: tuple[DataPaths, Shard, Path, int]) -> tuple[Path, int]:
+def _write(job: Job) -> tuple[Path, int]:
     """Write one shard below the staging folder; the file it will be, and its number of rows."""
     paths, shard, staged, seed = job
     users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())

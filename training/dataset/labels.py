@@ -30,7 +30,7 @@ class Purchases:
         self._keys: I64 = table["item_key"].to_numpy()
         self._at: I64 = table["at"].to_numpy()
         ids, starts = np.unique(users.astype(str), return_index=True)
-        stops = np.append(starts[1:], len(users))
+        stops = np.append(starts, len(users))[1:]  # none where nobody bought anything
         self._slices = {user: slice(a, b) for user, a, b in zip(ids, starts, stops, strict=True)}
 
     def keys(self, user_id: str, start: int, window: timedelta) -> I64:

@@ -90,7 +90,8 @@ def write_snapshots(
 ) -> Iterator[Path]:
     """Write the snapshot of every view at each cutoff (naive UTC), yielding each file when it is there.
 
-    A file whose events have not changed since is left as it is. Each is written whole or not at all.
+    A file whose events have not changed since is left as it is. Each is written whole or not at all. In the end those
+    of other events are removed: who takes the newest at a time must not meet them.
     Raises UserError where nothing was ingested.
     """
     for file in (paths.items, paths.users, paths.quality):
@@ -114,6 +115,10 @@ def write_snapshots(
                 written[name] = fingerprint
                 write_json(paths.features / WRITTEN, written)
             yield path
+    for name in [name for name, made_of in written.items() if made_of != fingerprint]:
+        (paths.features / name).unlink(missing_ok=True)
+        del written[name]
+    write_json(paths.features / WRITTEN, written)
 
 
 def _promotions(connection: Backend, paths: DataPaths) -> Table | None:

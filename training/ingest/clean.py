@@ -19,7 +19,7 @@ def reasons(until: datetime) -> dict[str, str]:
     given = {n: f"trim({n}) <> ''" for n in NUMBERS}
     return {
         **{f"missing {n}": f"coalesce(trim({n}), '') = ''" for n in KEYS},
-        "unparsable time": "t_event_time is null or year(t_event_time) < 1970",
+        "unparsable time": "t_event_time is null or not isfinite(t_event_time) or year(t_event_time) < 1970",
         "future time": f"t_event_time > timestamp '{until.isoformat(sep=' ')}'",
         "unknown event type": f"lower(trim(event_type)) not in {EVENT_TYPES}",
         **{f"{n} is not a number": f"{given[n]} and (t_{n} is null or not isfinite(t_{n}))" for n in NUMBERS},

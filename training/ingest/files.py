@@ -6,6 +6,7 @@ import csv
 import glob
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,12 +51,24 @@ def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str], 
         names, function = _parquet(connection, path)
     else:
         names = header(path)
+        if path.suffix == ".gz":
+            _check_packed(path)
         function = _csv(path, names, strict)
     if missing := [n for n in needed if n not in names]:
         raise UserError(f"{path}: no column {listed(missing)}; the file has {listed(names)}")
     view = identifier(str(path))
     connection.execute(f"create or replace view {view} as select * from {function}")
     return view
+
+
+def _check_packed(path: Path) -> None:
+    """Raise UserError where the file's checksum does not hold: DuckDB would read the damaged bytes as they come."""
+    try:
+        with opened(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
 
 
 def is_parquet(path: Path) -> bool:
@@ -84,7 +97,7 @@ def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> li
 
 
 def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str]:
-    function = f"read_parquet({literal(str(path))})"
+    function = f"read_parquet({literal(glob.escape(str(path)))}, hive_partitioning = false)"
     try:
         described = connection.execute(f"describe select * from {function}").fetchall()
     except duckdb.Error as error:
@@ -94,10 +107,10 @@ def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str
 
 def _csv(path: Path, names: Sequence[str], strict: bool) -> str:
     columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in names)
-    options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false"
+    options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, hive_partitioning = false"
     if not strict:
         options += ", store_rejects = true"
-    return f"read_csv({literal(str(path))}, {options}, columns = {{{columns}}})"
+    return f"read_csv({literal(glob.escape(str(path)))}, {options}, columns = {{{columns}}})"
 
 
 @contextmanager
@@ -116,7 +129,7 @@ def header(path: Path) -> list[str]:
         with opened(path) as file:
             line = file.readline(1 << 20).decode("utf-8-sig")
         names = [n.strip() for n in next(csv.reader(io.StringIO(line)), [])]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}, line 1: not UTF-8: {error.reason} at byte {error.start}") from error

@@ -156,6 +156,19 @@ def test_decayed_counts_match_plain_python(tmp_path: Path) -> None:
     assert history["user_item_steady"][0] == pytest.approx(math.fsum(0.5 ** (a / 56) for a in ages), rel=1e-4)
 
 
+def test_snapshots_of_other_events_do_not_stay(tmp_path: Path) -> None:
+    rows, later = events(), CUTOFF + timedelta(days=3)
+    snapshots(tmp_path, rows, later)
+    paths = DataPaths(tmp_path)
+    snapshots(tmp_path, rows)
+    assert snapshot_path(paths, "user_features", later).is_file()  # of the same events: as good as any
+    paths.quality.write_text("another ingest")
+    for _ in write_snapshots(paths, [CUTOFF], memory_limit="500MB"):
+        pass
+    assert not snapshot_path(paths, "user_features", later).exists()
+    assert snapshot_path(paths, "user_features", CUTOFF).is_file()
+
+
 def test_a_snapshot_is_rewritten_only_when_the_events_changed(tmp_path: Path) -> None:
     rows = events()
     paths = write_world(tmp_path, rows)

@@ -33,6 +33,22 @@ def test_a_file_named_like_a_pattern_is_itself(tmp_path: Path) -> None:
     assert ingest_file(tmp_path, log).report.rows_kept == 1
 
 
+@pytest.mark.parametrize("name", ["events[1].csv", "events*.csv", "events?.csv"])
+def test_a_file_named_like_a_pattern_is_not_the_files_that_it_would_match(tmp_path: Path, name: str) -> None:
+    write_log(tmp_path / "events1.csv", line(), line(user_id="502"))
+    log = write_log(tmp_path / name, line())
+    assert ingest_file(tmp_path, log).report.rows_kept == 1
+
+
+def test_a_packed_file_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress("\n".join([HEADER, *(line(user_id=str(n)) for n in range(500))]).encode()))
+    packed[-8] ^= 1  # its checksum
+    log = tmp_path / "events.csv.gz"
+    log.write_bytes(packed)
+    with pytest.raises(UserError, match=r"events\.csv\.gz: cannot be read: CRC check failed"):
+        ingest_file(tmp_path, log)
+
+
 def test_no_file_at_all_is_an_error() -> None:
     with pytest.raises(UserError, match="no file given"):
         expand([])

@@ -28,7 +28,7 @@ def write_promotions(connection: DuckDBPyConnection, known: str | None, path: Pa
     text = {
         name: f"nullif(trim(cast({name} as varchar)), '')" if name in given else "null::varchar" for name in COLUMNS
     }
-    span = {name: f"try_cast({text[name]} as timestamp)" for name in SPAN}
+    span = {name: f"try_cast({text[name]} as timestamptz) at time zone 'UTC'" for name in SPAN}
     shares = {name: f"coalesce(try_cast({text[name]} as float), 0)" for name in SHARES}
     _check(connection, text, span)
     select = ", ".join(f"{expression} as {name}" for name, expression in (span | shares).items())
@@ -43,6 +43,7 @@ def write_promotions(connection: DuckDBPyConnection, known: str | None, path: Pa
 
 def _check(connection: DuckDBPyConnection, text: dict[str, str], span: dict[str, str]) -> None:
     sound = [f"{text['item_id']} is not null", f"{span['starts_at']} < {span['ends_at']}"]
+    sound += [f"isfinite({span[name]})" for name in SPAN]
     sound += [f"({text[name]} is null or try_cast({text[name]} as float) between 0 and 1)" for name in SHARES]
     found = connection.execute(
         f"select {', '.join(text.values())} from planned where not coalesce({' and '.join(sound)}, false) limit 1"

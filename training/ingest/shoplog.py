@@ -38,7 +38,7 @@ class ShopLog:
             "event_time": "event_time",
             "user_id": "user_id",
             "item_id": "product_id",
-            "event_type": "case event_type when 'remove_from_cart' then 'remove' else event_type end",
+            "event_type": "case lower(trim(event_type)) when 'remove_from_cart' then 'remove' else event_type end",
             "price": "price",
             "session_id": "user_session",
         }

@@ -144,5 +144,8 @@ class MappedTable:
     def _event_type(self, expression: str) -> str:
         if not self.map.event_types:
             return expression
-        cases = " ".join(f"when {literal(a)} then {literal(b)}" for a, b in self.map.event_types.items())
-        return f"case cast({expression} as varchar) {cases} else cast({expression} as varchar) end"
+        text = f"trim(cast({expression} as varchar))"
+        cases = " ".join(
+            f"when {literal(a.strip().lower())} then {literal(b)}" for a, b in self.map.event_types.items()
+        )
+        return f"case lower({text}) {cases} else {text} end"

@@ -52,6 +52,12 @@ def test_a_plan_is_typed_and_its_missing_shares_are_0(tmp_path: Path) -> None:
     assert (second["starts_at"], second["mailer_share"]) == (datetime(2019, 10, 14, 6), 0.0)
 
 
+def test_a_span_is_utc_whatever_its_zone(tmp_path: Path) -> None:
+    plan = HEADER + "1,2019-10-07 00:00:00+05:00,2019-10-14T00:00:00Z,1\n"
+    (row,) = rows(ingest_plan(tmp_path, plan).paths.promotions)
+    assert (row["starts_at"], row["ends_at"]) == (datetime(2019, 10, 6, 19), datetime(2019, 10, 14))
+
+
 def test_of_several_rows_for_a_span_the_largest_share_counts(tmp_path: Path) -> None:
     plan = HEADER + "1,2019-10-07,2019-10-14,0.25\n1,2019-10-07,2019-10-14,0.5\n"
     (row,) = rows(ingest_plan(tmp_path, plan).paths.promotions)
@@ -63,6 +69,7 @@ def test_of_several_rows_for_a_span_the_largest_share_counts(tmp_path: Path) -> 
     [
         (",2019-10-07,2019-10-14,0.5", "starts_at '2019-10-07'"),
         ("1,soon,2019-10-14,0.5", "starts_at 'soon'"),
+        ("1,-infinity,2019-10-14,0.5", "starts_at '-infinity'"),
         ("1,2019-10-14,2019-10-14,0.5", "ends_at '2019-10-14'"),
         ("1,2019-10-07,2019-10-14,1.5", "mailer_share '1.5'"),
         ("1,2019-10-07,2019-10-14,many", "mailer_share 'many'"),

@@ -11,8 +11,13 @@ from tests.shop_log import ingest_log, line, rows
 
 
 def test_remove_from_cart_becomes_remove(tmp_path: Path) -> None:
-    events = ingest_log(tmp_path, line(event_type="remove_from_cart"), line(event_type="cart")).events()
-    assert sorted(e["event_type"] for e in events) == ["cart", "remove"]
+    events = ingest_log(
+        tmp_path,
+        line(event_type="remove_from_cart"),
+        line(event_type="cart"),
+        line(event_type=" REMOVE_from_cart", user_id="502"),
+    ).events()
+    assert sorted(e["event_type"] for e in events) == ["cart", "remove", "remove"]
 
 
 def test_a_row_becomes_a_canonical_event(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def test_a_parquet_file_with_epoch_times_and_other_type_names_is_read(tmp_path: 
     )
 
 
+def test_blanks_and_case_of_event_types_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("at,who,sku,paid,what\n" + "".join(
+        f"2019-10-0{day},7,{day},1,{what}\n" for day, what in enumerate(("sold", " Sold ", "SOLD", "View"), 1)
+    ))  # fmt: skip
+    column_map = MAP.replace("[defaults]", "").replace(
+        'event_type = "purchase"', 'event_type = "what"\n[event_types]\nsold = "purchase"'
+    )
+    events = ingest_mapped(tmp_path, tmp_path / "events.csv", column_map).events()
+    assert sorted(e["event_type"] for e in events) == ["purchase"] * 3 + ["view"]
+
+
 def test_a_parquet_timestamp_is_read_as_utc(tmp_path: Path) -> None:
     at = pa.array([datetime(2019, 10, 1, 12)], pa.timestamp("us"))
     pq.write_table(pa.table({"at": at, "who": [7], "sku": [1], "paid": [1]}), tmp_path / "events.parquet")

@@ -13,7 +13,15 @@ def fingerprint(directory: Path) -> Fingerprint:
     """Changes when a file of the bundle is written, replaced, added or removed."""
     try:
         with os.scandir(directory) as entries:
-            stats = [(entry.name, entry.stat()) for entry in entries]
+            stats = [(entry.name, _stat(entry)) for entry in entries]
     except OSError:
         return ()
     return tuple(sorted((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats))
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    """What the entry leads to, or the entry itself where it is a link that leads nowhere."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return entry.stat(follow_symlinks=False)

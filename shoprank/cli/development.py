@@ -58,7 +58,7 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove data and models that the jobs made."""
-    made = [(data, ("quality.json",)), (model_repository, ("*/*/manifest.json",))]
+    made = [(data, ("quality.json", "*/quality.json", "ingest.tmp")), (model_repository, ("*/*/manifest.json",))]
     there = [folder for folder, signs in made if _is_made(folder, signs)]
     named = " and ".join(map(str, there))
     if not there:

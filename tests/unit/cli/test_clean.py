@@ -20,14 +20,15 @@ def clean(monkeypatch: pytest.MonkeyPatch, data: Path, models: Path) -> int:
     return int(ended.value.code or 0)
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, Path]:
-    """Folders as the jobs leave them."""
+@pytest.fixture(params=["quality.json", "movielens/quality.json", "ingest.tmp"])
+def made(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """Folders as the jobs leave them, also those of a study alone and of an ingest that was interrupted."""
     data, models = tmp_path / "data", tmp_path / "models"
     (models / "purchase" / "1").mkdir(parents=True)
     (models / "purchase" / "1" / "manifest.json").touch()
-    data.mkdir()
-    (data / "quality.json").touch()
+    sign = data / request.param
+    sign.parent.mkdir(parents=True)
+    sign.touch()
     return data, models
 
 

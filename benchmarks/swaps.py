@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
+import psutil
 import pyarrow.parquet as pq
 from onnx import helper, numpy_helper
 
@@ -112,8 +113,8 @@ def raised(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def server(data: Path, repository: Path, keep: int) -> Iterator[str]:
-    """A server process of the repository and its address."""
+def server(data: Path, repository: Path, keep: int) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a server of the repository, and its process."""
     command = ["shoprank", "serve", "--data", str(data), "--model-repository", str(repository), "--port", "0"]
     running = subprocess.Popen(
         [sys.executable, "-m", *command, "--clock", "snapshot"],
@@ -127,7 +128,7 @@ def server(data: Path, repository: Path, keep: int) -> Iterator[str]:
         line = running.stdout.readline()
         if not line:
             raise SystemExit("swaps: the server did not start")
-        yield line.split()[-1]
+        yield line.split()[-1], psutil.Process(running.pid)
     finally:
         running.terminate()
         running.wait(30)
@@ -232,6 +233,18 @@ def asked(data: Path) -> tuple[list[str], list[str]]:
     )
 
 
+def memory(process: psutil.Process, admin: ModelClient, items: int) -> dict[str, float]:
+    """MB of memory that are the process's own, with one version and with the second loaded beside it."""
+    one = process.memory_full_info().uss
+    admin.load(MODEL, 2)
+    both = process.memory_full_info().uss
+    return {
+        "one_version_mb": one / 1e6,
+        "second_version_mb": (both - one) / 1e6,
+        "kb_an_item": (both - one) / items / 1e3,
+    }
+
+
 def run(data: Path, source: Path) -> dict[str, Any]:
     """All phases, in a copy of the repository."""
     users, items = asked(data)
@@ -244,8 +257,11 @@ def run(data: Path, source: Path) -> dict[str, Any]:
         bundle.activate(repository, MODEL, 1)
         results: dict[str, Any] = {"clients": CLIENTS, "candidates": CANDIDATES}
         for name, keep, count in (("kept_loaded", 2, SWAPS), ("loaded_from_disk", 0, COLD_SWAPS)):
-            with server(data, repository, keep) as address, ModelClient(address) as admin:
+            with server(data, repository, keep) as (address, process), ModelClient(address) as admin:
                 asker, taken = Asker(address, users, items), list[float]()
+                if "memory" not in results:
+                    results["memory"] = memory(process, admin, pq.read_metadata(DataPaths(data).items).num_rows)
+                    admin.unload(MODEL, 2)
                 asker.learn(admin)
                 quiet = under_load(asker, lambda: time.sleep(8))
                 busy = under_load(asker, swapping(admin, count, taken))

@@ -27,7 +27,7 @@ from server.security.redaction import Redaction
 from server.security.roles import Role
 from server.security.settings import Security
 from server.security.static_keys import new_key
-from server.security.tls import server_credentials
+from server.security.tls import reloaded, server_credentials
 from shoprank.errors import Unauthenticated
 from shoprank.v1 import ranking_pb2
 from tests.certificates import Authority
@@ -125,6 +125,8 @@ def measure(folder: Path) -> dict[str, Any]:
     shown = grpc.ssl_channel_credentials(
         authority.file.read_bytes(), mine.key.read_bytes(), mine.certificate.read_bytes()
     )
+    served = reloaded(mutual)
+    assert served is not None
     empty = stage_cost([])
     calls = {
         "guard, no authentication": stage_cost([guard(Security(), None)]),
@@ -133,7 +135,9 @@ def measure(folder: Path) -> dict[str, Any]:
             [guard(tokens, None)], token=issuer.token(exp=int(time.time()) + 3600)
         ),
         f"guard, token of {len(long)} bytes": stage_cost([guard(tokens, None)], token=long),
-        "guard, client certificate": stage_cost([guard(mutual, None)], server_credentials(mutual), shown),
+        "guard, client certificate": stage_cost(
+            [guard(mutual, None)], server_credentials(served, client_certificates=True), shown
+        ),
         "redaction": stage_cost([Redaction(pseudonyms(tokens))]),
     }
     authentication = Authentication(tokens)

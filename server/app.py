@@ -42,7 +42,7 @@ from server.security.exposure import refuse_exposed
 from server.security.guard import guard
 from server.security.pseudonym import Pseudonyms, pseudonyms
 from server.security.redaction import Redaction
-from server.security.tls import server_credentials
+from server.security.tls import reloaded, server_credentials
 from server.servicers import Catalog, Ranking
 from server.settings import Settings
 from server.slates.recommender import Recommender
@@ -148,7 +148,10 @@ def _start(
     names: Pseudonyms | None,
     processes: Processes | None,
 ) -> Running:
-    credentials = server_credentials(settings.security)
+    credentials = None
+    if (served := reloaded(settings.security)) is not None:
+        credentials = server_credentials(served, settings.security.client_ca is not None)
+        instruments.follow_certificate(served)
     recorder = instruments.recorder
     server = _server(settings, shared_port, recorder)
     paths = DataPaths(settings.data, settings.redis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,21 +28,32 @@ RSA = PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
 """What a certificate says of an RSA key that is not for PSS signatures alone."""
 
 
-def server_credentials(security: Security) -> grpc.ServerCredentials | None:
-    """TLS as the settings want it, None where they want none.
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What gRPC serves with, and when its certificate ends."""
 
-    Connections that stand keep the certificate they began with; new ones get what lies on disk. Raises UserError where
-    the files cannot be used; where they change into something that cannot, it is logged and the former keep serving.
+    configuration: grpc.ServerCertificateConfiguration
+    expires: datetime
+
+
+def reloaded(security: Security) -> Reloaded[Served] | None:
+    """TLS as the settings want it, read again when its files change; None where they want none.
+
+    Raises UserError where the files cannot be used; where they change into something that cannot, it is logged and the
+    former keep serving.
     """
     certificate, key, client_ca = security.certificate, security.key, security.client_ca
     if certificate is None or key is None:
         return None
-
-    def read() -> grpc.ServerCertificateConfiguration:
-        return configuration(certificate, key, client_ca)
-
     files = [file for file in (certificate, key, client_ca) if file]
-    current = Reloaded(files, read, interval=0)
+    return Reloaded(files, lambda: read(certificate, key, client_ca), interval=0)
+
+
+def server_credentials(current: Reloaded[Served], client_certificates: bool) -> grpc.ServerCredentials:
+    """Credentials of what is served now. client_certificates: whether every client must show one.
+
+    Connections that stand keep the certificate they began with; new ones get what lies on disk.
+    """
     served = current.value
 
     def changed() -> grpc.ServerCertificateConfiguration | None:
@@ -50,13 +62,13 @@ def server_credentials(security: Security) -> grpc.ServerCredentials | None:
         if (found := current.value) is served:
             return None
         served = found
-        return found
+        return found.configuration
 
-    return grpc.dynamic_ssl_server_credentials(served, changed, client_ca is not None)  # type: ignore[arg-type]  # stubs lack None
+    return grpc.dynamic_ssl_server_credentials(served.configuration, changed, client_certificates)  # type: ignore[arg-type]  # stubs lack None
 
 
-def configuration(certificate: Path, key: Path, client_ca: Path | None) -> grpc.ServerCertificateConfiguration:
-    """What gRPC needs of the files.
+def read(certificate: Path, key: Path, client_ca: Path | None) -> Served:
+    """What the files say.
 
     Raises UserError where they do not fit together, where it is not their time, and for keys that it does not serve.
     """
@@ -75,7 +87,8 @@ def configuration(certificate: Path, key: Path, client_ca: Path | None) -> grpc.
     if client_ca is not None:
         roots = content(client_ca, MAX_PEM_BYTES)
         _certificates(client_ca, roots)
-    return grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots)
+    made = grpc.ssl_server_certificate_configuration([(key_pem, chain_pem)], roots)
+    return Served(made, leaf.not_valid_after_utc)
 
 
 def _is_served(certificate: x509.Certificate) -> bool:

@@ -13,11 +13,11 @@ import jwt
 from server.security.reloaded import Reloaded, content
 from server.security.remembered import Remembered
 from server.security.roles import Principal, Role
+from server.security.tls import MIN_RSA_BITS
 from shoprank.errors import Unauthenticated, UserError
 
 ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
 """Signatures that are accepted, by type and curve of the key. The key decides, never the token: RFC 8725, 3.1."""
-MIN_RSA_BITS = 2048
 PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
 """Parameters of private keys (RFC 7518): who checks signatures needs none."""
 MAX_JWKS_BYTES = 1_000_000

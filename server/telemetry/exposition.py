@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,10 @@ REQUEST_SECONDS = 10.0
 """Time a scraper has to send its request, and to take each part of the answer: each has a thread meanwhile."""
 
 
-def _gone(request: Any, client_address: Any) -> None:
-    log.debug("a scraper's connection ended without a whole request", exc_info=True)
+def _failed(request: Any, client_address: Any) -> None:
+    """Tell of what ended a connection, unless it is who called: that one sent nothing, or has gone."""
+    if not isinstance(sys.exception(), OSError):
+        log.exception("metrics: a connection failed")
 
 
 class _Log(io.TextIOBase):
@@ -80,7 +83,7 @@ class Exposition:
         handler: Any = server.RequestHandlerClass
         how = {"timeout": REQUEST_SECONDS, "get_stderr": lambda self: _Log()}
         server.RequestHandlerClass = type(handler.__name__, (handler,), how)
-        server.handle_error = _gone  # type: ignore[method-assign]  # its own prints a traceback for who sends nothing
+        server.handle_error = _failed  # type: ignore[method-assign]  # its own prints a traceback for who sends nothing
         return cls(block, authority(telemetry.metrics_host, server.server_port), server, thread)
 
     def stop(self) -> None:

@@ -7,14 +7,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from server.security.reloaded import Reloaded
+from server.security.tls import Served
 from server.settings import Settings
 from server.telemetry.access import AccessLog
 from server.telemetry.block import Block
-from server.telemetry.certificate import CertificateExpiry
+from server.telemetry.certificate import tell_expiry
 from server.telemetry.exposition import Exposition
 from server.telemetry.following import Following
 from server.telemetry.recorder import Recorder
@@ -77,11 +80,11 @@ class Instruments:
         )
         recorder = Recorder(slot, sampler)
         watch = Watch(recorder, AccessLog(telemetry, recorder, name_user), tracing)
-        tasks = [sampler.count]
-        certificate, key = settings.security.certificate, settings.security.key
-        if certificate is not None and key is not None:
-            tasks.append(CertificateExpiry(certificate, key, recorder).look)
-        return cls(recorder, watch, exposition, slot, Beat(tasks), tracing)
+        return cls(recorder, watch, exposition, slot, Beat([sampler.count]), tracing)
+
+    def follow_certificate(self, served: Reloaded[Served]) -> None:
+        """Tell from now on when the certificate ends."""
+        self._beat.tasks.append(partial(tell_expiry, served, self.recorder))
 
     def follow(self, models: Repository) -> Answered:
         """Tell of the models from now on, and of answers; what is returned wants to know of each of these."""

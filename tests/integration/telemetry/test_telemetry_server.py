@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import socket
 import threading
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,14 +16,12 @@ import grpc
 import pytest
 
 from server.app import start
-from server.telemetry import exposition, logs
-from server.telemetry.settings import Telemetry
 from shoprank import Client, InvalidRequest, bundle, traffic
-from shoprank.errors import FeatureStoreError, Overloaded, TooLate, UserError
+from shoprank.errors import FeatureStoreError, Overloaded, TooLate
 from shoprank.traffic import Share, Traffic
 from shoprank.v1 import ranking_pb2, ranking_pb2_grpc
 from tests.conftest import Shop, settings
-from tests.integration.telemetry.conftest import Measured, scrape
+from tests.integration.telemetry.conftest import Measured
 from tests.serving import eventually
 
 RANK = "shoprank.v1.RankingService/RankItems"
@@ -226,60 +220,6 @@ def test_the_sampled_probabilities_are_those_that_were_answered(measured: Begin)
     assert total == pytest.approx(sum(s.probability for s in scores), rel=1e-5)
 
 
-def test_the_request_id_is_the_callers_or_a_new_one_and_comes_back(measured: Begin) -> None:
-    server = measured()
-    bad = ranking_pb2.RankItemsRequest(user_id="", item_ids=ITEMS)
-
-    def returned(given: str | None, request: ranking_pb2.RankItemsRequest = REQUEST) -> str:
-        metadata = (("x-request-id", given),) if given is not None else ()
-        _, call = stub.RankItems.with_call(request, metadata=metadata)
-        return str(dict(call.trailing_metadata())["x-request-id"])
-
-    with grpc.insecure_channel(server.address) as channel:
-        stub = ranking_pb2_grpc.RankingServiceStub(channel)
-        assert returned("shop-42/a.b") == "shop-42/a.b"
-        made = {returned(None) for _ in range(20)}
-        assert len(made) == 20
-        assert all(len(request_id) == 16 for request_id in made)
-        for evil in ('x" injected="1', "x" * 129, "é".encode().decode("latin-1"), ""):
-            assert returned(evil if evil.isascii() else "a b") not in (evil, "a b")
-        with pytest.raises(grpc.RpcError) as error:
-            stub.RankItems(bad, metadata=(("x-request-id", "failed-1"),))
-        failed: Any = error.value
-        trailing: dict[str, Any] = dict(failed.trailing_metadata())
-        assert trailing["x-request-id"] == "failed-1"
-        assert "grpc-status-details-bin" in trailing, "the error's details are lost"
-
-
-def test_a_failed_call_has_one_line_and_its_error_one_of_the_same_id(
-    measured: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    server = measured()
-
-    def fail(*_: Any) -> Any:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(server.running.ranker, "rank", fail)
-    root = logging.getLogger()
-    handlers = list(root.handlers)
-    with (tmp_path / "log").open("w") as stream:
-        logs.configure(Telemetry(log_format="json"), stream)
-        try:
-            with grpc.insecure_channel(server.address) as channel:
-                stub = ranking_pb2_grpc.RankingServiceStub(channel)
-                with pytest.raises(grpc.RpcError):
-                    stub.RankItems(REQUEST, metadata=(("x-request-id", "id-7"),))
-        finally:
-            root.handlers[:] = handlers
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    ours = [line for line in lines if line.get("request_id") == "id-7"]
-    (defect,) = [line for line in ours if "exception" in line and line["logger"] == "server.errors"]
-    assert defect["exception"]["message"] == "a defect"
-    (call,) = [line for line in ours if line["message"] == "call"]
-    assert (call["code"], call["method"]) == ("INTERNAL", RANK)
-    assert call["seconds"] > 0
-
-
 def test_calls_that_the_gate_turns_away_and_waits_behind_it_are_counted(
     trained: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,78 +269,6 @@ def test_a_store_that_is_away_is_told_though_nobody_calls(trained: Shop, monkeyp
         wait_for(lambda: server.value("shoprank_worker_ready", worker="0") == 0)
     wait_for(lambda: server.value("shoprank_worker_ready", worker="0") == 1)
     running.stop()
-
-
-def test_metrics_are_off_unless_a_port_is_given(trained: Shop) -> None:
-    running = start(settings(trained.paths.root, trained.models))
-    assert running.instruments.exposition is None
-    with Client(running.address, timeout=10) as client:
-        client.rank("u1", ITEMS)
-    running.stop()
-
-
-def test_a_taken_metrics_port_is_named(measured: Begin, trained: Shop) -> None:
-    port = measured().metrics.rpartition(":")[2]
-    with pytest.raises(UserError, match=f"127.0.0.1:{port}: cannot serve metrics there"):
-        start(settings(trained.paths.root, trained.models, telemetry={"metrics_port": port}))
-
-
-def test_openmetrics_is_served_to_who_asks_for_it_and_nothing_but_get(measured: Begin) -> None:
-    url = f"http://{measured().metrics}/metrics"
-    asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
-        assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
-        assert answer.read().decode().endswith("# EOF\n")
-    with pytest.raises(urllib.error.HTTPError, match="405"):
-        urllib.request.urlopen(urllib.request.Request(url, b"x", method="POST"), timeout=10)
-
-
-def test_what_strangers_send_the_metrics_is_told_by_the_log_alone(
-    measured: Begin,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(exposition, "REQUEST_SECONDS", 0.1)
-    server = measured()
-    host, _, port = server.metrics.rpartition(":")
-    caplog.set_level(logging.INFO)
-    for _ in range(5):
-        with socket.create_connection((host, int(port)), timeout=5) as silent:
-            assert silent.recv(1) == b""
-    assert not [r for r in caplog.records if r.name == exposition.__name__]
-    odd = urllib.request.Request(
-        f"http://{server.metrics}/metrics", headers={"Accept": "application/openmetrics-text;version=a"}
-    )
-    with pytest.raises(urllib.error.HTTPError, match="500"):
-        urllib.request.urlopen(odd, timeout=10)
-    assert "Traceback" not in capfd.readouterr().err
-    told = [r for r in caplog.records if r.name == exposition.__name__]
-    assert len(told) == 1
-    assert "Traceback" in told[0].getMessage()
-    assert server.scrape()
-
-
-def test_a_scraper_that_does_not_finish_its_request_is_cut_off(
-    measured: Begin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exposition, "REQUEST_SECONDS", 0.2)
-    server = measured()
-    host, _, port = server.metrics.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as slow:
-        slow.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
-        assert slow.recv(1) == b""
-    assert server.scrape()
-
-
-def test_nothing_is_served_once_the_server_has_stopped(measured: Begin) -> None:
-    server = measured()
-    name = server.running.instruments.exposition
-    assert name is not None
-    server.running.stop()
-    assert not Path(name.block.name).exists()
-    with pytest.raises(urllib.error.URLError):
-        scrape(server.metrics)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:

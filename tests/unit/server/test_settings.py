@@ -14,15 +14,19 @@ from server.settings import load
 from shoprank.errors import UserError
 
 
+def settings_file(monkeypatch: pytest.MonkeyPatch, file: Path, text: str) -> None:
+    """Have the settings read from a file of this text."""
+    file.write_text(text)
+    monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
+
+
 def test_every_default_works_on_a_laptop() -> None:
     settings = load()
     assert (settings.host, settings.port, settings.clock) == ("127.0.0.1", 50051, "wall")
 
 
 def test_an_argument_beats_the_environment_beats_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "shoprank.toml"
-    file.write_text('port = 1\nhost = "127.0.0.2"\nthreads = 3\n')
-    monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
+    settings_file(monkeypatch, tmp_path / "shoprank.toml", 'port = 1\nhost = "127.0.0.2"\nthreads = 3\n')
     monkeypatch.setenv("SHOPRANK_PORT", "2")
     monkeypatch.setenv("SHOPRANK_HOST", "127.0.0.3")
     settings = load(port=4, threads=None)
@@ -30,9 +34,7 @@ def test_an_argument_beats_the_environment_beats_the_file(monkeypatch: pytest.Mo
 
 
 def test_an_unknown_key_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "shoprank.toml"
-    file.write_text("prot = 1\n")
-    monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
+    settings_file(monkeypatch, tmp_path / "shoprank.toml", "prot = 1\n")
     with pytest.raises(UserError, match=r"prot \(.*shoprank\.toml\): Extra"):
         load()
     monkeypatch.delenv("SHOPRANK_SETTINGS")
@@ -47,17 +49,13 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("SHOPRANK_SETTINGS", str(tmp_path / "none.toml"))
     with pytest.raises(UserError, match=r"none\.toml: no such file"):
         load()
-    broken = tmp_path / "broken.toml"
-    broken.write_text("port = = 1")
-    monkeypatch.setenv("SHOPRANK_SETTINGS", str(broken))
+    settings_file(monkeypatch, tmp_path / "broken.toml", "port = = 1")
     with pytest.raises(UserError, match=r"broken\.toml"):
         load()
 
 
 def test_a_bad_value_is_named_by_where_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "some.toml"
-    file.write_text("port = 70000\n[limits]\nqueue = -1\n")
-    monkeypatch.setenv("SHOPRANK_SETTINGS", str(file))
+    settings_file(monkeypatch, tmp_path / "some.toml", "port = 70000\n[limits]\nqueue = -1\n")
     with pytest.raises(UserError, match=r"port \(.*some\.toml\)=70000: .*; limits\.queue \(.*some\.toml\)=-1: "):
         load()
     monkeypatch.setenv("SHOPRANK_PORT", "x")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from server.security.reloaded import Reloaded
+from server.security.settings import Security
+from server.security.tls import Served, reloaded
 from server.telemetry import registry
-from server.telemetry.certificate import CertificateExpiry
+from server.telemetry.certificate import tell_expiry
 from server.telemetry.layout import LAYOUT
 from server.telemetry.recorder import Recorder
 from server.telemetry.references import References
@@ -23,10 +26,14 @@ def test_the_end_is_told_again_when_the_file_is_replaced_and_kept_when_it_is_spo
 ) -> None:
     slot = Slot.private()
     file, key, other = tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "other.pem"
-    expiry = CertificateExpiry(file, key, Recorder(slot, Sampler(slot, References(tmp_path), 0, 3600)))
+    recorder = Recorder(slot, Sampler(slot, References(tmp_path), 0, 3600))
+    served: Reloaded[Served] | None = None
 
     def told() -> datetime:
-        expiry.look()
+        nonlocal served
+        served = served or reloaded(Security(certificate=file, key=key))
+        assert served is not None
+        tell_expiry(served, recorder)
         return datetime.fromtimestamp(slot.cells[LAYOUT.first(registry.CERTIFICATE)], UTC)
 
     authority = Authority(tmp_path / "authority")

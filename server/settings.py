@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from server.models.settings import ModelSettings
-from server.process.settings import Limits, Process
+from server.process.settings import MOST_SECONDS, Limits, Process
 from server.security.settings import Security
 from server.telemetry.settings import Telemetry
 from shoprank.complaints import complaints
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         5.0,
         ge=0,
-        le=86_400,
+        le=MOST_SECONDS,
         allow_inf_nan=False,
         description="Time that requests in flight have when the server stops.",
     )

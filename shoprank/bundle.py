@@ -38,8 +38,7 @@ CURRENT = "current"
 PREVIOUS = "previous"
 FORMAT = 1
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-VERSION = re.compile(r"[1-9][0-9]{0,8}")
-"""Versions that a message can name: whole numbers of up to nine digits, from 1."""
+VERSION = traffic.VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +112,13 @@ def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_number(value: object) -> bool:
     """Whether it is a number that float64 can hold."""
+    if not isinstance(value, int | float):
+        return False
     try:
-        return isinstance(value, int | float) and isinstance(float(value), float)
+        float(value)
     except OverflowError:
         return False
+    return True
 
 
 def sha256(path: Path) -> str:

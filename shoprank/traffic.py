@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from shoprank.plain_file import text_of
 
 TRAFFIC = "traffic.json"
 FORMAT = 1
-MOST_VERSION = 999_999_999
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""Versions that a message can name: whole numbers of up to nine digits, from 1."""
 STEPS = 10_000
 """Parts of the traffic that can be told apart: 0.01 % each."""
 
@@ -127,4 +129,4 @@ def _share(found: Mapping[str, Any], name: str) -> Share | None:
 
 
 def _is_version(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_VERSION
+    return isinstance(value, int) and not isinstance(value, bool) and VERSION.fullmatch(str(value)) is not None

@@ -90,7 +90,7 @@ def _chosen(models: Models, version: str) -> Model:
 
 
 def _number(models: Models, version: str) -> int:
-    if not bundle.VERSION.fullmatch(version) or len(version) > 9:
+    if not bundle.VERSION.fullmatch(version):
         raise NotFound(f"model {models.name}: no version {version!r:.40}; versions are whole numbers from 1")
     return int(version)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from server.process.settings import MOST_SECONDS
+
 
 class ModelSettings(BaseModel):
     """How versions are loaded, kept and shadowed."""
@@ -14,12 +16,12 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     poll_seconds: float = Field(
-        0.5, gt=0, le=86_400, description="How often the model repository is looked at for changes."
+        0.5, gt=0, le=MOST_SECONDS, description="How often the model repository is looked at for changes."
     )
     settle_seconds: float = Field(
         2.0,
         ge=0,
-        le=86_400,
+        le=MOST_SECONDS,
         description="Time that a bundle which cannot be loaded must lie unchanged before it is refused.",
     )
     keep: int = Field(2, ge=0, le=100, description="Versions kept loaded beside those that serve, for rollback.")

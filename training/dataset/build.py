@@ -60,6 +60,10 @@ class Shard:
         return root / self.split / f"part-{self.cutoff:%Y-%m-%dT%H%M%S}.parquet"
 
 
+Job = tuple[DataPaths, Shard, Path, int]
+"""A shard to write: of which data, into which staging folder, and the seed."""
+
+
 def shards(schedule: Schedule, sampling: Sampling) -> list[Shard]:
     """The shards of a schedule. Training requests fall anywhere in the week after their snapshot, as served ones
     do, unless their label window would then reach into validation; later splits ask at the cutoff itself."""
@@ -114,9 +118,6 @@ def build(
     write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
-
-
-Job = tuple[DataPaths, Shard, Path, int]
 
 
 def _written(jobs: list[Job], processes: int) -> Iterator[tuple[Path, int]]:

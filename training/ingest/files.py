@@ -16,7 +16,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
-from training.ingest.source import identifier, listed, literal
+from training.ingest.source import file_literal, identifier, listed, literal
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -97,7 +97,7 @@ def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> li
 
 
 def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str]:
-    function = f"read_parquet({literal(glob.escape(str(path)))}, hive_partitioning = false)"
+    function = f"read_parquet({file_literal(path)}, hive_partitioning = false)"
     try:
         described = connection.execute(f"describe select * from {function}").fetchall()
     except duckdb.Error as error:
@@ -110,7 +110,7 @@ def _csv(path: Path, names: Sequence[str], strict: bool) -> str:
     options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, hive_partitioning = false"
     if not strict:
         options += ", store_rejects = true"
-    return f"read_csv({literal(glob.escape(str(path)))}, {options}, columns = {{{columns}}})"
+    return f"read_csv({file_literal(path)}, {options}, columns = {{{columns}}})"
 
 
 @contextmanager

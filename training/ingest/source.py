@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,11 @@ class Source(Protocol):
 def literal(text: str) -> str:
     """`text` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def file_literal(path: Path) -> str:
+    """One file as an SQL string for DuckDB's readers, which take `[`, `*` and `?` for patterns."""
+    return literal(glob.escape(str(path)))
 
 
 def identifier(name: str) -> str:

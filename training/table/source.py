@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from shoprank.errors import UserError
+from training.ingest.source import file_literal
 
 ROW = "__row"
 POSITION = "__position"
@@ -79,7 +80,7 @@ def load(file: Path, folder: Path) -> Source:
     with file.open("rb") as opened:
         is_csv = opened.read(4) != b"PAR1"
     try:
-        reader = csv_reader(file) if is_csv else f"read_parquet({text(str(file))})"
+        reader = csv_reader(file) if is_csv else f"read_parquet({file_literal(file)})"
         described = connection.execute(f"DESCRIBE FROM {reader}").fetchall()
         types = {name: kind for name, kind, *_ in described}
         for name in types:
@@ -112,7 +113,7 @@ def csv_reader(file: Path) -> str:
             raise UserError(f"{file}: line 1: the header names {name!r} twice")
     columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
     return (
-        f"read_csv({text(str(file))}, auto_detect = false, header = true, delim = {text(delimiter)},"
+        f"read_csv({file_literal(file)}, auto_detect = false, header = true, delim = {text(delimiter)},"
         f" quote = '\"', escape = '\"', columns = {{{columns}}})"
     )
 

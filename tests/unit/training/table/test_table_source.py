@@ -82,6 +82,16 @@ def test_usual_kinds_of_csv_are_read_alike(tmp_path: Path, name: str, content: b
     assert source.one("FROM source") == (1, "1", "x")
 
 
+@pytest.mark.parametrize("content", [b"a,b\n1,x\n", None], ids=["csv", "parquet"])
+def test_a_file_named_like_a_pattern_is_not_the_one_that_it_would_match(tmp_path: Path, content: bytes | None) -> None:
+    for name, cell in (("table1", "y"), ("table[1]", "x")):
+        if content:
+            written(tmp_path, content.replace(b"x", cell.encode()), name)
+        else:
+            pq.write_table(pa.table({"a": ["1"], "b": [cell]}), tmp_path / name)
+    assert cells(tmp_path / "table[1]", tmp_path) == [(1, "1", "x")]
+
+
 def test_words_for_missing_are_null_and_cells_are_trimmed(tmp_path: Path) -> None:
     path = written(tmp_path, b"a,b\n NA ,x\nNone, y \n?,-\n,n/a\n")
     assert cells(path, tmp_path) == [(1, None, "x"), (2, None, "y"), (3, None, None), (4, None, None)]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.packed.forks import Locked
 from feature_repo.packed.rows import Status
 
 
-class Counts:
+class Counts(Locked):
     """Rows that were read since the store was opened, by what became of them."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        super().__init__()
         self._counts = [0] * len(Status)
 
     def add(self, statuses: Sequence[Status] | npt.NDArray[np.uint8]) -> None:

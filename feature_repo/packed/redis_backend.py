@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from redis.cluster import ClusterPipeline, PipelineCommand, RedisCluster
 from redis.exceptions import RedisClusterException
 
 from feature_repo.packed.backend import KEPT_WRITES, Rows, Written, journal_entry, journal_keys, newest, remembered
+from feature_repo.packed.forks import Locked
 from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
@@ -63,7 +63,7 @@ return version
 """
 
 
-class RedisBackend:
+class RedisBackend(Locked):
     """Records in Redis. A row is written in one step; rows of one `put` become visible one after another.
 
     connection: a URL (`redis://`, `rediss://` for TLS, with user, password and database), or Feast's form
@@ -74,13 +74,13 @@ class RedisBackend:
     def __init__(
         self, connection: str, kind: Literal["redis", "redis_cluster"], timeout: float, ttl: int | None = None
     ) -> None:
+        super().__init__()
         self._connection = connection
         self._kind = kind
         self._timeout = timeout
         self._ttl = b"%d" % (ttl or 0)
         self._client: Any = None
         self._mget: MgetConnections | None = None
-        self._lock = threading.Lock()
         self._place = without_secrets(connection)
 
     def get(self, requests: Sequence[tuple[str, Sequence[bytes]]]) -> list[list[bytes | None]]:

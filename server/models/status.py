@@ -55,7 +55,7 @@ class ModelStatus:
 
 
 def status(models: Models) -> ModelStatus:
-    """The state of a model's versions: those in the repository, and those that are in memory alone."""
+    """The state of a model's versions: of those in the repository, in memory or asked for by the traffic."""
     wanted, active, canary, shadow = models.wanted, models.active, models.canary, models.shadow
     served = {
         Role.ACTIVE: active.manifest.version if active else None,
@@ -64,15 +64,17 @@ def status(models: Models) -> ModelStatus:
         Role.PREVIOUS: wanted.previous,
     }
     there, loaded = bundle.versions(models.repository, models.name), models.versions.numbers()
-    numbers = {*there, *loaded, *models.versions.failed(), wanted.active or 0} - {0}
+    shares = [share.version for share in (wanted.traffic.canary, wanted.traffic.shadow) if share]
+    asked = {wanted.active or 0, *shares, *wanted.traffic.loaded} - {0}
     return ModelStatus(
         name=models.name,
-        current=wanted.active or 0,
+        current=bundle.linked(models.repository, models.name) or 0,
         active=served[Role.ACTIVE] or 0,
         previous=wanted.previous or 0,
         traffic=wanted.traffic,
         versions=tuple(
-            _version(models, v, tuple(role for role, which in served.items() if which == v)) for v in sorted(numbers)
+            _version(models, v, tuple(role for role, which in served.items() if which == v))
+            for v in sorted({*there, *loaded, *models.versions.failed(), *asked})
         ),
     )
 

@@ -67,16 +67,17 @@ class Versions:
         return found.model if found else None
 
     def failure(self, version: int) -> Failure | None:
-        """Why the version's files, as they are, could not be loaded."""
-        return self._failed.get(version)
+        """Why the version's files, as they are now, could not be loaded."""
+        failed = self._failed.get(version)
+        return failed if failed and failed.files == fingerprint(self._home / str(version)) else None
 
     def numbers(self) -> tuple[int, ...]:
         """Those loaded, ascending."""
         return tuple(sorted(self._loaded))
 
     def failed(self) -> tuple[int, ...]:
-        """Those that could not be, ascending."""
-        return tuple(sorted(self._failed))
+        """Those whose files are there and, as they are now, could not be loaded, ascending."""
+        return tuple(sorted(v for v in tuple(self._failed) if (failed := self.failure(v)) and failed.files))
 
     def ensure(self, version: int) -> Model | None:
         """The version, loaded where its files are new; None, or as it was before, where they cannot be."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.models.status import Role, State, status
+from server.models.status import Role, State, VersionStatus, status
 from shoprank import bundle, traffic
 from shoprank.errors import BundleError, Conflict, NotFound
 from shoprank.traffic import Share, Traffic
@@ -202,6 +202,13 @@ def test_a_removed_link_changes_nothing(world: World) -> None:
     assert world.active == 1
 
 
+def test_where_the_link_was_removed_none_is_told_as_current(world: World) -> None:
+    (world.root / "m" / bundle.CURRENT).unlink()
+    world.models.refresh()
+    told = status(world.models)
+    assert (told.current, told.active) == (0, 1)
+
+
 def test_a_version_deleted_while_it_serves_is_served_from_memory(world: World) -> None:
     shutil.rmtree(world.root / "m" / "1")
     for world.clock.now in (0, 5):
@@ -295,6 +302,29 @@ def test_a_bad_version_is_not_activated_and_nothing_changes(world: World) -> Non
     assert (world.active, bundle.linked(world.root, "m"), world.models.counts.refusals) == (1, 1, 1)
 
 
+def test_the_reason_against_a_version_is_told_until_its_files_change(world: World) -> None:
+    second = world.root / "m" / "2"
+    good = (second / bundle.MODEL).read_bytes()
+    spoil(second)
+    with pytest.raises(BundleError, match="SHA-256"):
+        world.models.activate(2)
+    assert "SHA-256" in _told(world)[2].reason
+    (second / bundle.MODEL).write_bytes(good)
+    assert (_told(world)[2].state, _told(world)[2].reason) == (State.AVAILABLE, "")
+
+
+def test_a_bad_version_that_was_removed_is_told_of_only_while_it_is_asked_for(world: World) -> None:
+    spoil(world.root / "m" / "2")
+    traffic.write(world.root / "m", Traffic(Share(2, 100)))
+    world.models.refresh()
+    shutil.rmtree(world.root / "m" / "2")
+    world.models.refresh()
+    assert _told(world)[2].reason != ""
+    traffic.write(world.root / "m", Traffic())
+    world.models.refresh()
+    assert sorted(_told(world)) == [1, 3, 4]
+
+
 def test_checking_a_version_loads_it_and_changes_nothing(world: World) -> None:
     world.models.check(2, expected=1)
     with pytest.raises(Conflict, match="version 1 is active, not 3"):
@@ -347,5 +377,9 @@ def test_no_active_version_is_said_at_the_start(tmp_path: Path) -> None:
         world.models.of("u")
 
 
+def _told(world: World) -> dict[int, VersionStatus]:
+    return {told.version: told for told in status(world.models).versions}
+
+
 def _state(world: World, version: int) -> State:
-    return next(v.state for v in status(world.models).versions if v.version == version)
+    return _told(world)[version].state

@@ -196,7 +196,8 @@ class Supervisor:
         self._children.remove(child)
         self._tell_all()
         if child.stopping or self._stopping:
-            if code:
+            while_starting = not child.serving and code == -signal.SIGTERM  # nothing heeds the signal by then
+            if code and not while_starting:
                 log.error("worker %d, process %d, ended with %d", child.place, child.process.pid, code)
             return
         if child.serving and monotonic() - child.started > STEADY:

@@ -133,6 +133,13 @@ def test_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     assert second in served.workers()
 
 
+def test_a_server_that_is_stopped_while_its_workers_start_ends_with_0_and_logs_no_failure(serve: Serve) -> None:
+    served = serve("--workers", "2", wait=False)
+    eventually(lambda: len(served.workers()) == 2)
+    assert served.stop() == 0
+    assert "ended with" not in served.said()
+
+
 def test_a_server_whose_workers_cannot_start_says_why_and_ends_with_1(serve: Serve, tmp_path: Path) -> None:
     served = serve("--workers", "2", "--model-repository", str(tmp_path), wait=False)
     assert served.process.wait(60) == 1

@@ -105,12 +105,13 @@ def overload(result: dict[str, Any]) -> str:
         [f["variant"], f"{f['peak_per_second']:,.0f}", f"{f['peak_after_per_second']:,.0f}",
          f"{f['sending_seconds']:.0f}", f"{f['goodput_per_second']:,.0f}", f"{f['goodput_of_peak']:.0%}",
          f"{f['unloaded_p99_ms']:.1f}", f"{f['quiet_p99_ms']:.1f}", f"{f['accepted_p99_ms']:,.1f}",
-         f"{f['accepted_p99_of_unloaded']:,.1f}",
+         f"{f['accepted_p99_of_unloaded']:,.1f}", f"{f['accepted_p99_ms'] / f['quiet_p99_ms']:,.1f}",
          f"{f['wrong']:,} of {f['checked']:,}", f"{f['memory_before_mb']:.0f} → {f['memory_after_mb']:.0f}"]
         for f in result["results"]
     ]  # fmt: skip
     header = ["way to shed", "peak, /s", "after, /s", "asked for, s", "goodput, /s", "of the peaks", "unloaded p99, ms"]
-    return table([*header, "on a schedule", "answered p99, ms", "over unloaded", "wrong", "memory, MB"], rows)
+    compared = ["quiet p99, ms", "answered p99, ms", "over unloaded", "over quiet"]
+    return table([*header, *compared, "wrong", "memory, MB"], rows)
 
 
 def recommend(result: dict[str, Any]) -> str:

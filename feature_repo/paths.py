@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,15 @@ class DataPaths:
     def evaluation(self) -> Path:
         """Evaluation results: JSON, HTML and plots."""
         return self.root / "evaluation"
+
+
+def pattern(path: Path, names: str = "") -> str:
+    """A file, or the files that `names` (such as `*.parquet`) finds below a folder, for a reader of patterns: DuckDB.
+
+    The path itself is none, though it holds `[`, `*` or `?`.
+    """
+    escaped = glob.escape(str(path))
+    return f"{escaped}/{names}" if names else escaped
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-from training.ingest.source import Part, literal, select_raw
+from training.ingest.source import Part, select_raw
+from training.sql import parquet
 
 
 class CompleteJourney:
@@ -73,4 +74,4 @@ class CompleteJourney:
         )
 
     def _table(self, name: str) -> str:
-        return f"read_parquet({literal(str(self.folder / f'{name}.parquet'))})"
+        return parquet(self.folder / f"{name}.parquet")

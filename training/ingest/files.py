@@ -16,7 +16,8 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
-from training.ingest.source import file_literal, identifier, listed, literal
+from training.ingest.source import listed
+from training.sql import file_literal, identifier, literal, parquet
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -97,7 +98,7 @@ def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> li
 
 
 def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str]:
-    function = f"read_parquet({file_literal(path)}, hive_partitioning = false)"
+    function = parquet(path)
     try:
         described = connection.execute(f"describe select * from {function}").fetchall()
     except duckdb.Error as error:

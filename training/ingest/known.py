@@ -14,8 +14,8 @@ from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
 from training.ingest.quality import event_range, measure
 from training.ingest.read import copying
-from training.ingest.source import literal
 from training.schedule import HORIZON
+from training.sql import parquet
 
 DESCRIPTION = "known.json"
 
@@ -52,14 +52,13 @@ def write_known(paths: DataPaths, cutoff: datetime, out: DataPaths) -> bool:
 
 
 def _copy_before(connection: duckdb.DuckDBPyConnection, path: Path, column: str, moment: datetime, out: Path) -> None:
-    rows = f"read_parquet({literal(str(path))})"
-    connection.execute(copying(f"select * from {rows} where {column} < timestamp '{moment}'", out))
+    connection.execute(copying(f"select * from {parquet(path)} where {column} < timestamp '{moment}'", out))
 
 
 def _measure(connection: duckdb.DuckDBPyConnection, source: str, cutoff: datetime, out: DataPaths) -> None:
-    events = f"read_parquet({literal(f'{out.events}/*.parquet')})"
+    events = parquet(out.events, "*.parquet")
     ((count,),) = connection.execute(f"select count(*) from {events}").fetchall()
-    tables = [f"read_parquet({literal(str(path))})" for path in (out.items, out.users)]
+    tables = [parquet(path) for path in (out.items, out.users)]
     report = measure(connection, events, tables, source, [f"events before {cutoff}"], int(count), {})
     write_json(out.quality, report.to_dict())
 

@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
-from training.ingest.source import Part, literal, select_raw
+from training.ingest.source import Part, select_raw
+from training.sql import file_literal, literal
 
 PACKAGE = "recbole==1.2.1"
 SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -81,8 +82,8 @@ class MovieLens:
 
     def _table(self, ending: str) -> str:
         columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in FILES[ending])
-        options = "header = true, delim = '\t', quote = '', escape = '', auto_detect = false"
-        return f"read_csv({literal(str(self._path(ending)))}, {options}, columns = {{{columns}}})"
+        options = "header = true, delim = '\t', quote = '', escape = '', auto_detect = false, hive_partitioning = false"
+        return f"read_csv({file_literal(self._path(ending))}, {options}, columns = {{{columns}}})"
 
 
 def _check(path: Path, names: tuple[str, ...]) -> None:

@@ -14,7 +14,8 @@ from duckdb import DuckDBPyConnection
 from shoprank.errors import UserError
 from training.ingest.clean import MALFORMED, classified
 from training.ingest.files import confine_quotes
-from training.ingest.source import Part, Source, literal
+from training.ingest.source import Part, Source
+from training.sql import literal
 
 BUCKETS = 16
 SWALLOWING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")

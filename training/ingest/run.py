@@ -20,7 +20,8 @@ from training.ingest.clean import DUPLICATE, IDENTITY
 from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
 from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files
-from training.ingest.source import ITEM_COLUMNS, ITEM_KEY, RAW_COLUMNS, USER_COLUMNS, Source, literal
+from training.ingest.source import ITEM_COLUMNS, ITEM_KEY, RAW_COLUMNS, USER_COLUMNS, Source
+from training.sql import parquet
 
 REJECTED_COLUMNS = ("reason", "source", "row", *RAW_COLUMNS, "line_text")
 
@@ -89,7 +90,7 @@ def _run(
         raise UserError(f"{', '.join(files)}: no rows")
     _deduplicate(rows, out, connection, stage)
     rejected = _reject(out, connection)
-    events = f"read_parquet({literal(f'{out.events}/*.parquet')})"
+    events = parquet(out.events, "*.parquet")
     if not any(out.events.glob("*.parquet")):
         counts = ", ".join(f"{reason}: {n}" for reason, n in rejected.items())
         raise UserError(f"{', '.join(files)}: no usable row among {read}; rejected: {counts}")
@@ -97,7 +98,7 @@ def _run(
     _side_table(connection, events, source.items_query(), "item", ITEM_COLUMNS, out.items)
     _side_table(connection, events, source.users_query(), "user", USER_COLUMNS, out.users)
     write_promotions(connection, source.promotions_query(), out.promotions)
-    side_tables = [f"read_parquet({literal(str(path))})" for path in (out.items, out.users)]
+    side_tables = [parquet(path) for path in (out.items, out.users)]
     report = measure(connection, events, side_tables, source.name, files, read, rejected)
     if report.rows_kept + sum(rejected.values()) != report.rows_read:
         raise ShoprankError(
@@ -117,12 +118,11 @@ def _deduplicate(rows: Path, out: DataPaths, connection: DuckDBPyConnection, sta
         stage("cleaning", bucket, BUCKETS)
         if not any(rows.glob(f"*/bucket={bucket}/*.parquet")):
             continue
-        bucket_files = literal(f"{rows}/*/bucket={bucket}/*.parquet")
         connection.execute(
             f"""
             create or replace temp table kept as
             select *, row_number() over (partition by {identity} order by source, row) as copy
-            from read_parquet({bucket_files}, hive_partitioning = false) where reason is null
+            from {parquet(rows, f"*/bucket={bucket}/*.parquet")} where reason is null
             """
         )
         (kept,) = connection.execute("select count(*) from kept where copy = 1").fetchall()[0]
@@ -149,15 +149,14 @@ def _reject(out: DataPaths, connection: DuckDBPyConnection) -> dict[str, int]:
     selects = [f"(select {empty} limit 0)"]
     for pattern in ("rows/*/*/*.parquet", "duplicates/*.parquet", "malformed/*.parquet"):
         if any(out.root.glob(pattern)):
-            files = f"read_parquet({literal(f'{out.root}/{pattern}')}, hive_partitioning = false)"
-            selects.append(f"(select * from {files} where reason is not null)")
+            selects.append(f"(select * from {parquet(out.root, pattern)} where reason is not null)")
     _copy(
         connection,
         f"select {', '.join(REJECTED_COLUMNS)} from ({' union all by name '.join(selects)})",
         out.rejected,
     )
     counts = connection.execute(
-        f"select reason, count(*) from read_parquet({literal(str(out.rejected))}) group by 1 order by 2 desc, 1"
+        f"select reason, count(*) from {parquet(out.rejected)} group by 1 order by 2 desc, 1"
     ).fetchall()
     return dict(counts)
 
@@ -185,7 +184,7 @@ def _side_table(
         raise UserError(f"the {kind}s table cannot be read: {str(failure).splitlines()[0]}") from failure
     if kind == "item":
         (ids, keys) = connection.execute(
-            f"select count(distinct item_id), count(distinct item_key) from read_parquet({literal(str(path))})"
+            f"select count(distinct item_id), count(distinct item_key) from {parquet(path)}"
         ).fetchall()[0]
         if ids != keys:
             raise ShoprankError(f"two of {ids} item ids have the same 63-bit key; rename one of them")
@@ -198,9 +197,7 @@ def _copy(connection: DuckDBPyConnection, query: str, path: Path) -> None:
 def _count(connection: DuckDBPyConnection, folder: Path, pattern: str) -> int:
     if not any(folder.glob(pattern)):
         return 0
-    return int(
-        connection.execute(f"select count(*) from read_parquet({literal(f'{folder}/{pattern}')})").fetchall()[0][0]
-    )
+    return int(connection.execute(f"select count(*) from {parquet(folder, pattern)}").fetchall()[0][0])
 
 
 def _put_in_place(staged: DataPaths, paths: DataPaths) -> None:

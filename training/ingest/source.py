@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,21 +69,6 @@ class Source(Protocol):
 
     def promotions_query(self) -> str | None:
         """A query that yields item_id and PROMOTION_COLUMNS, any of the shares among them; None if there is no plan."""
-
-
-def literal(text: str) -> str:
-    """`text` as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def file_literal(path: Path) -> str:
-    """One file as an SQL string for DuckDB's readers, which take `[`, `*` and `?` for patterns."""
-    return literal(glob.escape(str(path)))
-
-
-def identifier(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def select_raw(expressions: dict[str, str], relation: str) -> str:

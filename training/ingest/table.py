@@ -19,11 +19,10 @@ from training.ingest.source import (
     RAW_COLUMNS,
     USER_COLUMNS,
     Part,
-    identifier,
     listed,
-    literal,
     select_raw,
 )
+from training.sql import identifier, literal
 
 SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from shoprank.errors import UserError
 from training.fit import SPLITS
 from training.shards import Columns
+from training.sql import identifier, literal
 from training.table.label import Label
 from training.table.profile import Column
-from training.table.source import POSITION, ROW, Source, quoted, text
+from training.table.source import POSITION, ROW, Source
 
 MIN_ROWS = 100
 MIN_CLASS_ROWS = 10
@@ -72,7 +73,7 @@ def write_dataset(
     _require_rows(source, label)
     time = next((_seconds(c) for c in columns if c.name == time_column), None)
     _place(source, label, time, seed)
-    features = ", ".join(f"{i.sql} AS {quoted(PREFIX + i.name)}" for i in every)
+    features = ", ".join(f"{i.sql} AS {identifier(PREFIX + i.name)}" for i in every)
     seconds = f", CAST({time} AS BIGINT) AS time" if time else ""
     low = 0.0
     for split in SPLITS:
@@ -83,7 +84,7 @@ def write_dataset(
         path.parent.mkdir(parents=True)
         source.connection.execute(
             f"COPY (SELECT CAST({label.sql} AS TINYINT) AS label{seconds}, {features} {rows} ORDER BY {ROW})"
-            f" TO {text(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+            f" TO {literal(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
         )
         low = high
     return Columns(tuple(i.name for i in numeric), tuple(i.name for i in categorical), "string", PREFIX)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from shoprank.errors import UserError
-from training.table.source import Source, quoted, text
+from training.sql import identifier, literal
+from training.table.source import Source
 
 MANY = 1000
 POSITIVE_WORDS = frozenset(
@@ -29,8 +30,8 @@ class Label:
     @property
     def sql(self) -> str:
         """Expression that is 1, 0 or null."""
-        value = f"CAST({quoted(self.column)} AS VARCHAR)"
-        return f"CASE {value} WHEN {text(self.positive)} THEN 1 WHEN {text(self.negative)} THEN 0 END"
+        value = f"CAST({identifier(self.column)} AS VARCHAR)"
+        return f"CASE {value} WHEN {literal(self.positive)} THEN 1 WHEN {literal(self.negative)} THEN 0 END"
 
     @property
     def mapping(self) -> dict[str, int]:
@@ -45,7 +46,7 @@ def read_label(source: Source, column: str, positive: str | None = None) -> Labe
     Raises UserError where the column is missing or has not exactly two values.
     """
     source.require(column)
-    value = f"CAST({quoted(column)} AS VARCHAR)"
+    value = f"CAST({identifier(column)} AS VARCHAR)"
     counts = dict(
         source.connection.execute(
             f"SELECT {value} AS v, count(*) FROM source WHERE {value} IS NOT NULL"

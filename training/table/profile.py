@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from training.sql import identifier, literal
 from training.table.label import Label
-from training.table.source import ROW, Source, quoted, text
+from training.table.source import ROW, Source
 
 MOSTLY = 0.9
 UNIQUE_SHARE = 0.5
@@ -78,11 +79,11 @@ def copies(source: Source, label: Label, columns: Sequence[Column]) -> list[str]
 def _column(source: Source, label: Label, name: str) -> Column:
     type_ = source.types[name].split("(")[0]
     if type_ == "BOOLEAN":
-        return _checked(source, label, name, "boolean", f"CAST({quoted(name)} AS DOUBLE)")
+        return _checked(source, label, name, "boolean", f"CAST({identifier(name)} AS DOUBLE)")
     if type_ in NUMBER_TYPES:
-        return _checked(source, label, name, "number", _finite(f"CAST({quoted(name)} AS DOUBLE)"))
+        return _checked(source, label, name, "number", _finite(f"CAST({identifier(name)} AS DOUBLE)"))
     if type_.startswith(DATE_TYPES):
-        return _checked(source, label, name, "date", _date(f"CAST({quoted(name)} AS TIMESTAMP)"))
+        return _checked(source, label, name, "date", _date(f"CAST({identifier(name)} AS TIMESTAMP)"))
     if type_ in ("VARCHAR", "UUID") or type_.startswith("ENUM"):
         return _text_column(source, label, name)
     if type_ == '"NULL"':
@@ -95,12 +96,12 @@ def _text_column(source: Source, label: Label, name: str) -> Column:
 
     A column of few values whose unreadable cells are often the same is one of codes, and so of categories.
     """
-    value = f"CAST({quoted(name)} AS VARCHAR)"
+    value = f"CAST({identifier(name)} AS VARCHAR)"
     readings: list[tuple[Kind, str]] = [
         ("boolean", _boolean(value)),
         ("number", _finite(f"TRY_CAST({value} AS DOUBLE)")),
         ("date", _date(f"TRY_CAST({value} AS TIMESTAMP)")),
-        *(("date", f"TRY_STRPTIME({value}, {text(form)})") for form in DATE_FORMATS),
+        *(("date", f"TRY_STRPTIME({value}, {literal(form)})") for form in DATE_FORMATS),
     ]
     counted = ", ".join(f"count({sql})" for _, sql in readings)
     filled, distinct, *read = source.one(
@@ -133,7 +134,8 @@ def _checked(source: Source, label: Label, name: str, kind: Kind, sql: str) -> C
     """The column read as `sql`, unless that is empty, constant or a row number; with its unreadable cells."""
     where = f"FROM source WHERE {label.sql} IS NOT NULL"
     rows, filled, read, distinct, low, high = source.one(
-        f"SELECT count(*), count({quoted(name)}), count({sql}), count(DISTINCT {sql}), min({sql}), max({sql}) {where}"
+        f"SELECT count(*), count({identifier(name)}), count({sql}), count(DISTINCT {sql}), min({sql}), max({sql})"
+        f" {where}"
     )
     if not read:
         return Column(name, "dropped", reason="every cell is empty")
@@ -142,8 +144,8 @@ def _checked(source: Source, label: Label, name: str, kind: Kind, sql: str) -> C
     if kind == "number" and distinct == rows == high - low + 1 and low in (0, 1):
         return Column(name, "dropped", reason="it numbers the rows")
     bad_cells = source.connection.execute(
-        f"SELECT {ROW}, CAST({quoted(name)} AS VARCHAR) {where}"
-        f" AND {quoted(name)} IS NOT NULL AND {sql} IS NULL ORDER BY {ROW} LIMIT {SHOWN}"
+        f"SELECT {ROW}, CAST({identifier(name)} AS VARCHAR) {where}"
+        f" AND {identifier(name)} IS NOT NULL AND {sql} IS NULL ORDER BY {ROW} LIMIT {SHOWN}"
     ).fetchall()
     has_hours = kind == "date" and bool(source.one(f"SELECT bool_or({sql} <> date_trunc('day', {sql})) {where}")[0])
     return Column(name, kind, sql, "", rows - filled, filled - read, tuple(bad_cells), has_hours)
@@ -158,5 +160,5 @@ def _date(moment: str) -> str:
 
 
 def _boolean(value: str) -> str:
-    cases = " ".join(f"WHEN {text(word)} THEN {number}" for word, number in BOOLEAN_WORDS.items())
+    cases = " ".join(f"WHEN {literal(word)} THEN {number}" for word, number in BOOLEAN_WORDS.items())
     return f"CASE lower({value}) {cases} END"

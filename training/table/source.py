@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from shoprank.errors import UserError
-from training.ingest.source import file_literal
+from training.sql import file_literal, identifier, literal, parquet
 
 ROW = "__row"
 POSITION = "__position"
@@ -52,16 +52,6 @@ class Source:
         return f"line {row + 1}" if self.is_csv else f"row {row}"
 
 
-def quoted(name: str) -> str:
-    """A column name as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """A string as a SQL literal."""
-    return "'" + value.replace("'", "''") + "'"
-
-
 def load(file: Path, folder: Path) -> Source:
     """Load `file`, keeping DuckDB's own file below `folder`.
 
@@ -76,11 +66,11 @@ def load(file: Path, folder: Path) -> Source:
     # A Parquet file's bounds leave NaN out, and by them DuckDB would take every isnan() for false.
     connection.execute("SET disabled_optimizers = 'statistics_propagation'")
     connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-    connection.execute(f"SET temp_directory = {text(str(folder / 'spill'))}")
+    connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
     with file.open("rb") as opened:
         is_csv = opened.read(4) != b"PAR1"
     try:
-        reader = csv_reader(file) if is_csv else f"read_parquet({file_literal(file)})"
+        reader = csv_reader(file) if is_csv else parquet(file)
         described = connection.execute(f"DESCRIBE FROM {reader}").fetchall()
         types = {name: kind for name, kind, *_ in described}
         for name in types:
@@ -111,10 +101,10 @@ def csv_reader(file: Path) -> str:
             raise UserError(f"{file}: line 1: the header names {earlier!r} and {name!r}, which differ in case only")
         if len(taken) < position:
             raise UserError(f"{file}: line 1: the header names {name!r} twice")
-    columns = ", ".join(f"{text(name)}: 'VARCHAR'" for name in names)
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     return (
-        f"read_csv({file_literal(file)}, auto_detect = false, header = true, delim = {text(delimiter)},"
-        f" quote = '\"', escape = '\"', columns = {{{columns}}})"
+        f"read_csv({file_literal(file)}, auto_detect = false, hive_partitioning = false, header = true,"
+        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', columns = {{{columns}}})"
     )
 
 
@@ -131,12 +121,12 @@ def _header(file: Path) -> str:
 
 
 def _cleaned(name: str, kind: str) -> str:
-    column = quoted(name)
+    column = identifier(name)
     if kind in ("FLOAT", "DOUBLE"):
         return f"CASE WHEN NOT isnan({column}) THEN {column} END AS {column}"
     if kind != "VARCHAR":
         return column
-    words = ", ".join(map(text, MISSING_WORDS))
+    words = ", ".join(map(literal, MISSING_WORDS))
     return f"CASE WHEN lower(trim({column})) IN ({words}) THEN NULL ELSE trim({column}) END AS {column}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,10 +15,14 @@ from feast.types import Array, FeastType, Float32, Int64, String
 from feast.value_type import ValueType
 
 from feature_repo import schema
-from feature_repo.paths import DataPaths
+from feature_repo.paths import DataPaths, pattern
+from shoprank.errors import UserError
 
 TTL = timedelta(days=14)
 """Age at which a feature row is stale: two weekly snapshots."""
+
+TIMESTAMP = "event_timestamp"
+"""Column of a snapshot's cutoff."""
 
 OWNER = "shoprank"
 PROJECT = "shoprank"
@@ -84,7 +89,8 @@ def pair_features_frame(inputs: pd.DataFrame) -> pd.DataFrame:
 def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
     """Every Feast object of the repository over the snapshots below `paths`.
 
-    `services` names the feature services to define, one a model version; all read the same features.
+    `services` names the feature services to define, one a model version; all read the same features. Raises UserError
+    where a folder above the snapshots is named so that Feast would read it as one of their columns.
     """
     user = Entity(
         name="user", join_keys=["user_id"], value_type=ValueType.STRING, description="A customer of the shop."
@@ -94,11 +100,13 @@ def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
     )
 
     def view(name: str, entity: Entity, fields: list[Field], description: str) -> FeatureView:
+        columns = [Field(name=entity.join_key, dtype=String), *fields]
+        _refuse_partitions(paths.features.resolve(), {TIMESTAMP, *(column.name for column in columns)})
         snapshots = FileSource(
             name=f"{name}_snapshots",
-            path=str(paths.features.resolve() / name / "*.parquet"),
+            path=pattern(paths.features.resolve() / name, "*.parquet"),
             file_format=ParquetFormat(),
-            timestamp_field="event_timestamp",
+            timestamp_field=TIMESTAMP,
             description=f"Weekly snapshots of {name}.",
             owner=OWNER,
         )
@@ -106,7 +114,7 @@ def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
             name=name,
             entities=[entity],
             ttl=TTL,
-            schema=[Field(name=entity.join_key, dtype=String), *fields],
+            schema=columns,
             source=PushSource(
                 name=f"{name}_push",
                 batch_source=snapshots,
@@ -141,6 +149,13 @@ def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
             for name in services
         ),
     ]
+
+
+def _refuse_partitions(folder: Path, columns: set[str]) -> None:
+    """Feast reads a folder `user_id=7` as that column of every row below it, and has no option against it."""
+    for part in folder.parts:
+        if (name := part.rpartition("=")[0].casefold()) in columns:
+            raise UserError(f"{folder}: the folder {part!r} would be read as the column {name}; rename it")
 
 
 def _pair_view(sources: list[FeatureView]) -> OnDemandFeatureView:

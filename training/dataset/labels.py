@@ -9,6 +9,7 @@ import numpy as np
 
 from feature_repo.paths import DataPaths
 from feature_repo.transforms import I64
+from training.sql import parquet
 
 
 class Purchases:
@@ -18,13 +19,13 @@ class Purchases:
         """Read the purchases in [start, stop), naive UTC."""
         with duckdb.connect() as connection:
             table = connection.sql(
-                """
+                f"""
                 select user_id, item_key, cast(epoch(event_time) as bigint) as at
-                from read_parquet(?)
+                from {parquet(paths.events, "*.parquet")}
                 where event_type = 'purchase' and event_time >= ? and event_time < ?
                 order by user_id
                 """,
-                params=[f"{paths.events}/**/*.parquet", start, stop],
+                params=[start, stop],
             ).to_arrow_table()
         users = table["user_id"].to_numpy()
         self._keys: I64 = table["item_key"].to_numpy()
@@ -50,12 +51,12 @@ def truth(paths: DataPaths, start: datetime, window: timedelta) -> dict[str, fro
     """Distinct items each user bought in [start, start + window), naive UTC; users who bought nothing are absent."""
     with duckdb.connect() as connection:
         rows = connection.execute(
-            """
+            f"""
             select user_id, list(distinct item_id)
-            from read_parquet(?)
+            from {parquet(paths.events, "*.parquet")}
             where event_type = 'purchase' and event_time >= ? and event_time < ?
             group by user_id
             """,
-            [f"{paths.events}/**/*.parquet", start, start + window],
+            [start, start + window],
         ).fetchall()
     return {user: frozenset(items) for user, items in rows}

@@ -15,6 +15,7 @@ from feature_repo.paths import DataPaths
 from training.evaluate.bootstrap import resample
 from training.evaluate.ranking import Text, ranking_metrics
 from training.evaluate.slates import F64
+from training.sql import parquet
 
 RESAMPLES = 2_000
 ATTRIBUTES = ("age", "income", "household_size")
@@ -30,9 +31,9 @@ def segments_of(paths: DataPaths, cutoff: datetime) -> dict[str, dict[str, str]]
     """Segment of each user by attribute, and by purchases before the cutoff (naive UTC)."""
     with duckdb.connect() as connection:
         counted = connection.execute(
-            "select user_id, count(*) filter (event_time < ?) from read_parquet(?) "
+            f"select user_id, count(*) filter (event_time < ?) from {parquet(paths.events, '*.parquet')} "
             "where event_type = 'purchase' group by user_id",
-            [cutoff, f"{paths.events}/**/*.parquet"],
+            [cutoff],
         ).fetchall()
     rows = pq.read_table(paths.users, columns=["user_id", *ATTRIBUTES]).to_pylist()
     found = {name: {row["user_id"]: row[name] or UNKNOWN for row in rows} for name in ATTRIBUTES}

@@ -15,7 +15,7 @@ from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from feature_repo import schema
-from feature_repo.paths import DataPaths, write_json
+from feature_repo.paths import DataPaths, pattern, write_json
 from shoprank.errors import UserError
 from training.features.history import user_history
 from training.features.inputs import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Inputs, keyed
@@ -100,7 +100,7 @@ def write_snapshots(
     planned = paths.promotions.read_bytes() if paths.promotions.is_file() else b""
     fingerprint = hashlib.sha256(paths.quality.read_bytes() + planned + schema.schema_hash().encode()).hexdigest()
     connection = _connect(paths, memory_limit, threads)
-    events = connection.read_parquet(f"{paths.events}/**/*.parquet", table_name="events")
+    events = connection.read_parquet(pattern(paths.events, "*.parquet"), table_name="events", hive_partitioning=False)
     items = ibis.memtable(keyed(pq.read_table(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
     users = ibis.memtable(keyed(pq.read_table(paths.users), ["user_id"], USER_ATTRIBUTES))
     promotions = _promotions(connection, paths)
@@ -125,7 +125,7 @@ def _promotions(connection: Backend, paths: DataPaths) -> Table | None:
     """The plan of promotions, or None where it has no rows."""
     if not (paths.promotions.is_file() and pq.read_metadata(paths.promotions).num_rows):
         return None
-    return connection.read_parquet(str(paths.promotions), table_name="promotions")
+    return connection.read_parquet(pattern(paths.promotions), table_name="promotions", hive_partitioning=False)
 
 
 def snapshot(view: View, inputs: Inputs) -> Table:

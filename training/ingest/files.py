@@ -35,11 +35,18 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     for path in found:
         if path.is_dir():
             raise UserError(f"{path}: a folder, not a file; name its files, for example '{path}/*.csv'")
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
-        if path.stat().st_size == 0:
-            raise UserError(f"{path}: the file is empty")
+        require(path)
     return found
+
+
+def require(path: Path) -> None:
+    """Raise UserError unless `path`, which is no pattern, is a file that holds something."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a file")
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty")
 
 
 def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str], strict: bool = False) -> str:

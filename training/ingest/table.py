@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoprank.complaints import complaints
 from shoprank.errors import UserError
-from training.ingest.files import expand, is_parquet, relation
+from training.ingest.files import expand, is_parquet, relation, require
 from training.ingest.source import (
     ITEM_COLUMNS,
     PROMOTION_COLUMNS,
@@ -124,7 +124,8 @@ class MappedTable:
         return self._side.get("promotions")
 
     def _side_query(self, connection: DuckDBPyConnection, table: SideTable) -> str:
-        (path,) = expand([str(self.folder / table.file)])
+        path = self.folder / table.file
+        require(path)
         source = relation(connection, path, list(table.columns.values()), strict=True)
         columns = (f"cast({identifier(column)} as varchar) as {name}" for name, column in table.columns.items())
         return f"select {', '.join(columns)} from {source}"

@@ -15,6 +15,7 @@ import scipy.sparse as sp
 from feature_repo.paths import DataPaths
 from training.dataset.labels import epoch
 from training.retrieval.plan import Plan, read_plan
+from training.sql import parquet
 
 DAY = 86_400
 F32 = npt.NDArray[np.float32]
@@ -132,12 +133,11 @@ def read_log(paths: DataPaths) -> PurchaseLog:
     catalogue = read_catalogue(paths)
     with duckdb.connect() as connection:
         table = connection.sql(
-            """
+            f"""
             select user_id, item_key, epoch(event_time) as seconds,
                    coalesce(session_id, cast(cast(event_time as date) as varchar)) as basket
-            from read_parquet(?) where event_type = 'purchase' order by event_time, event_id
+            from {parquet(paths.events, "*.parquet")} where event_type = 'purchase' order by event_time, event_id
             """,
-            params=[f"{paths.events}/**/*.parquet"],
         ).to_arrow_table()
     users = np.searchsorted(catalogue.user_ids.astype(str), table["user_id"].to_numpy().astype(str))
     baskets = table["basket"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)

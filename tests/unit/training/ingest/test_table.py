@@ -134,6 +134,19 @@ def test_a_missing_items_file_is_named(tmp_path: Path) -> None:
         ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
 
 
+@pytest.mark.parametrize("name", ["items*.csv", "items[1].csv"])
+def test_an_items_file_named_like_a_pattern_is_that_file_and_no_other(tmp_path: Path, name: str) -> None:
+    table = "at,who,sku,paid\n2019-10-01,7,1,1\n"
+    column_map = MAP + f'[items]\nfile = "{name}"\ncolumns = {{ item_id = "id", name = "title" }}\n'
+    for other in ("items1.csv", "items2.csv"):
+        (tmp_path / other).write_text("id,title\n1,Cake\n")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / name}: no such file")):
+        ingest_table(tmp_path, table, column_map)
+    (tmp_path / name).write_text("id,title\n1,Tea\n")
+    ingested = ingest_table(tmp_path, table, column_map)
+    assert [i["name"] for i in rows(ingested.paths.items) if i["item_id"] == "1"] == ["Tea"]
+
+
 def test_a_malformed_line_in_the_items_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("id,title\n1,Tea\n2,Cake,more\n")
     column_map = MAP + '[items]\nfile = "items.csv"\ncolumns = { item_id = "id", name = "title" }\n'

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shoprank.cli.app import app
-from shoprank.cli.options import DataDir, ModelName, ModelRepository
+from shoprank.cli.options import DataDir, ModelName, ModelRepository, require_folder
 
 
 @app.command(name="model-card")
@@ -20,7 +20,8 @@ def model_card(
         Path | None, typer.Option(help="JSON of `shoprank evaluate`; DATA/evaluation/evaluation.json by default.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the card; REPOSITORY/MODEL/cards/VERSION by default.")
+        Path | None,
+        typer.Option(callback=require_folder, help="Folder of the card; REPOSITORY/MODEL/cards/VERSION by default."),
     ] = None,
 ) -> None:
     """Write the active model's card, HTML, Markdown and JSON: data, figures with intervals, by segment, and limits."""

@@ -9,7 +9,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import stderr
-from shoprank.cli.options import DataDir
+from shoprank.cli.options import DataDir, ResultsDir
 
 RESULTS = Path("benchmarks/results/cold-start")
 PAGE = Path("docs/cold-start.md")
@@ -18,7 +18,7 @@ PAGE = Path("docs/cold-start.md")
 @app.command(name="evaluate-cold-start")
 def evaluate_cold_start(
     data: DataDir = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+    out: ResultsDir = None,
     test_weeks: Annotated[
         int | None, typer.Option(min=1, help="The last so many whole weeks; three of the retail data by default.")
     ] = None,

@@ -7,8 +7,30 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[Path, typer.Option("--data", envvar="SHOPRANK_DATA", help="Folder of events, features and store.")]
-ModelRepository = Annotated[Path, typer.Option(envvar="SHOPRANK_MODEL_REPOSITORY", help="Folder of the model bundles.")]
+from shoprank.errors import UserError
+
+
+def require_folder(path: Path | None) -> Path | None:
+    """A folder's path, whether or not it is there yet. Raises UserError where a file lies in its place or above it."""
+    for place in (path, *path.parents) if path else ():
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place}: is no folder")
+    return path
+
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data", envvar="SHOPRANK_DATA", callback=require_folder, help="Folder of events, features and store."
+    ),
+]
+ModelRepository = Annotated[
+    Path, typer.Option(envvar="SHOPRANK_MODEL_REPOSITORY", callback=require_folder, help="Folder of the model bundles.")
+]
+ResultsDir = Annotated[
+    Path | None,
+    typer.Option("--out", callback=require_folder, help="Folder of the results; DATA/evaluation by default."),
+]
 Redis = Annotated[
     str | None,
     typer.Option(envvar="SHOPRANK_REDIS", help="URL of the Redis that keeps the online features; LMDB without it."),

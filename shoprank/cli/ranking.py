@@ -10,8 +10,10 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import show_contenders, stderr, stdout
-from shoprank.cli.options import DataDir
+from shoprank.cli.options import DataDir, ResultsDir, require_folder
 from training.ranking.protocol import Protocol
+
+RESULTS = Path("benchmarks/results/ranking")
 
 
 class Record(StrEnum):
@@ -25,7 +27,7 @@ class Record(StrEnum):
 @app.command(name="evaluate-ranking")
 def evaluate_ranking(
     data: DataDir = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+    out: ResultsDir = None,
     test_weeks: Annotated[
         int | None, typer.Option(min=1, help="Test on so many last weeks; three weeks of 2017 by default.")
     ] = None,
@@ -66,7 +68,7 @@ def evaluate_ranking(
 @app.command(name="validate-rankers")
 def validate_rankers(
     data: DataDir = Path("data"),
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
+    out: Annotated[Path, typer.Option(callback=require_folder, help="Folder of the results.")] = RESULTS,
     record: Annotated[
         Record, typer.Option(help="Rankers and baselines, what a network is given more, or crossed ones taught.")
     ] = Record.VALIDATION,
@@ -92,7 +94,7 @@ def validate_rankers(
 
 @app.command(name="ranking-page")
 def ranking_page(
-    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("benchmarks/results/ranking"),
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
     page: Annotated[Path, typer.Option(help="The page whose tables are written anew.")] = Path("docs/ranking.md"),
 ) -> None:
     """Write the tables of docs/ranking.md anew from the last results."""

@@ -10,7 +10,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import stderr, stdout
-from shoprank.cli.options import DataDir
+from shoprank.cli.options import DataDir, require_folder
 
 RESULTS = Path("benchmarks/results/retrievers")
 
@@ -18,7 +18,7 @@ RESULTS = Path("benchmarks/results/retrievers")
 @app.command(name="evaluate-retrievers")
 def evaluate_retrievers(
     data: DataDir = Path("data"),
-    out: Annotated[Path, typer.Option(help="Folder of the results.")] = RESULTS,
+    out: Annotated[Path, typer.Option(callback=require_folder, help="Folder of the results.")] = RESULTS,
     cutoff: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Begin of the week judged; 2017-10-23 by default.")
     ] = None,

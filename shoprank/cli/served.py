@@ -13,7 +13,7 @@ import typer
 from shoprank.cli.app import app
 from shoprank.cli.console import Progress, progress, show_contenders, stderr
 from shoprank.cli.demo import TEST_CUTOFF, run_pipeline, serving
-from shoprank.cli.options import DataDir
+from shoprank.cli.options import DataDir, ResultsDir
 from shoprank.client import Client
 from shoprank.errors import ShoprankError
 from shoprank.requests import ItemFilter
@@ -44,7 +44,7 @@ class Asked:
 @app.command(name="evaluate-served")
 def evaluate_served(
     data: DataDir = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+    out: ResultsDir = None,
     cutoff: Annotated[
         datetime, typer.Option(help="A Monday, UTC: train and serve what was known then, judge on the week after.")
     ] = TEST_CUTOFF,

@@ -10,7 +10,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import stderr, stdout
-from shoprank.cli.options import DataDir
+from shoprank.cli.options import DataDir, ResultsDir
 
 
 class StudyName(StrEnum):
@@ -24,7 +24,7 @@ class StudyName(StrEnum):
 def evaluate_study(
     study: Annotated[StudyName, typer.Option(help="Which contenders and weeks.")],
     data: DataDir = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; DATA/evaluation by default.")] = None,
+    out: ResultsDir = None,
 ) -> None:
     """Hold blend and ranker against tuned baselines on other data, by its last weeks; writes JSON."""
     from rich.table import Table

@@ -95,7 +95,8 @@ def test_mistake_ends_with_2_and_is_named_on_standard_error(
 
 
 def test_failure_that_is_no_mistake_ends_with_1(run: Run, table: str, tmp_path: Path) -> None:
-    (tmp_path / "occupied").write_text("a file where the repository should be")
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / Path(table).stem).write_text("a file where the model's folder should be")
     code, _, err = run("--table", table, "--label", "bought", "--epochs", "1", "--model-repository", "occupied")
     assert code == 1
     assert "occupied" in err

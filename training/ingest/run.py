@@ -7,7 +7,11 @@ source larger than memory goes through. The result is put in place by renames at
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +19,7 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from feature_repo.paths import DataPaths, write_json
-from shoprank.errors import ShoprankError, UserError
+from shoprank.errors import Conflict, ShoprankError, UserError
 from training.ingest.clean import DUPLICATE, IDENTITY
 from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
@@ -51,23 +55,40 @@ def ingest(
 
     until: naive UTC; a later event is rejected as of the future (default: now). What was there before stays until all
     is written. Raises UserError where the source cannot be read, no row of it is
-    usable, or the memory limit is wrong or too small.
+    usable, or the memory limit is wrong or too small, and Conflict while another ingest writes there.
     """
-    staged = paths.root / "ingest.tmp"
-    shutil.rmtree(staged, ignore_errors=True)
-    try:
-        staged.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{paths.root}: cannot be written: {error.strerror}") from error
-    try:
-        with _connect(staged, memory_limit) as connection:
-            report = _run(source, DataPaths(staged), until or datetime.now(UTC).replace(tzinfo=None), connection, stage)
+    with _staged(paths.root) as staged:
+        try:
+            with _connect(staged, memory_limit) as connection:
+                now = datetime.now(UTC).replace(tzinfo=None)
+                report = _run(source, DataPaths(staged), until or now, connection, stage)
+        except duckdb.OutOfMemoryException as error:
+            raise UserError(f"memory limit {memory_limit!r}: too small for these events; raise it") from error
         _put_in_place(DataPaths(staged), paths)
-    except duckdb.OutOfMemoryException as error:
-        raise UserError(f"memory limit {memory_limit!r}: too small for these events; raise it") from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
     return report
+
+
+@contextmanager
+def _staged(root: Path) -> Iterator[Path]:
+    """An empty folder below `root`, for this ingest alone; it is removed in the end.
+
+    The folder `root` is locked meanwhile. The lock ends with the process that holds it, however that ends.
+    """
+    staged = root / "ingest.tmp"
+    with ExitStack() as held:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(root, os.O_RDONLY)
+            held.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(staged, ignore_errors=True)
+            staged.mkdir()
+        except BlockingIOError as error:
+            raise Conflict(f"{root}: another ingest into this folder is running") from error
+        except OSError as error:
+            raise UserError(f"{root}: cannot be written: {error.strerror}") from error
+        held.callback(shutil.rmtree, staged, ignore_errors=True)
+        yield staged
 
 
 def _connect(staged: Path, memory_limit: str) -> DuckDBPyConnection:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from feature_repo.paths import DataPaths
-from shoprank.errors import UserError
+from shoprank.errors import Conflict, UserError
 from tests.shop_log import UNTIL, Ingested, ingest_file, ingest_log, line, rows, write_log
 from training.ingest import event_range, ingest
 from training.ingest.shoplog import ShopLog
+
+ENDLESS = """
+import sys, time
+from pathlib import Path
+from feature_repo.paths import DataPaths
+from training.ingest import ingest
+from training.ingest.shoplog import ShopLog
+
+def stage(name, done, total):
+    print("running", flush=True)
+    time.sleep(600)
+
+ingest(ShopLog([sys.argv[1]]), DataPaths(Path(sys.argv[2])), stage=stage)
+"""
+"""An ingest that does not come to its end."""
 
 
 def contents(paths: DataPaths) -> dict[str, bytes]:
@@ -73,6 +90,33 @@ def test_what_a_killed_ingest_left_behind_is_cleared(tmp_path: Path, earlier: In
     (leftover / "part-00.parquet").write_text("half")
     assert ingest_log(tmp_path, line()).report.rows_kept == 1
     assert not leftover.exists()
+
+
+def test_an_ingest_beside_another_into_the_same_folder_is_refused(tmp_path: Path, earlier: Ingested) -> None:
+    refused = []
+
+    def ingest_beside(name: str, done: int, total: int) -> None:
+        if name == "cleaning" and not refused:
+            with pytest.raises(Conflict, match="data: another ingest into this folder is running"):
+                ingest_log(tmp_path, line(user_id="700"))
+            refused.append(name)
+
+    log = write_log(tmp_path / "mine.csv", line(user_id="503"))
+    ingest(ShopLog([str(log)]), earlier.paths, UNTIL, stage=ingest_beside)
+    assert refused
+    assert {e["user_id"] for e in Ingested(earlier.paths, earlier.report).events()} == {"503"}
+    assert [e["user_id"] for e in ingest_log(tmp_path, line(user_id="600")).events()] == ["600"]
+
+
+def test_the_lock_of_a_killed_ingest_ends_with_it(tmp_path: Path, earlier: Ingested) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "events.csv"), str(earlier.paths.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"running\n"
+        with pytest.raises(Conflict):
+            ingest_log(tmp_path, line(user_id="600"))
+        other.kill()
+    assert [e["user_id"] for e in ingest_log(tmp_path, line(user_id="600")).events()] == ["600"]
 
 
 def test_a_new_ingest_replaces_the_old_one(tmp_path: Path, earlier: Ingested) -> None:
@@ -158,5 +202,5 @@ def test_a_memory_limit_that_is_too_small_is_an_error(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     log = write_log(tmp_path / "events.csv", line())
-    with pytest.raises(UserError, match=r"events\.csv: cannot be written: Not a directory"):
+    with pytest.raises(UserError, match=r"events\.csv: cannot be written: File exists"):
         ingest(ShopLog([str(log)]), DataPaths(log))

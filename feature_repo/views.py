@@ -86,6 +86,11 @@ def pair_features_frame(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(PAIR_COLUMNS), dtype="float32")
 
 
+def snapshot_files(paths: DataPaths, view: str) -> str:
+    """The pattern by which a view's source names its snapshots; absolute, for Feast seeks others where it runs."""
+    return pattern(paths.features.resolve() / view, "*.parquet")
+
+
 def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
     """Every Feast object of the repository over the snapshots below `paths`.
 
@@ -104,7 +109,7 @@ def build(paths: DataPaths, services: Iterable[str] = ()) -> list[Any]:
         _refuse_partitions(paths.features.resolve(), {TIMESTAMP, *(column.name for column in columns)})
         snapshots = FileSource(
             name=f"{name}_snapshots",
-            path=pattern(paths.features.resolve() / name, "*.parquet"),
+            path=snapshot_files(paths, name),
             file_format=ParquetFormat(),
             timestamp_field=TIMESTAMP,
             description=f"Weekly snapshots of {name}.",

@@ -68,8 +68,7 @@ def run_pipeline(
     paths = DataPaths(data)
     pipeline.features(data=data, test_cutoff=test_cutoff, until=until)
     schedule = Schedule.read(paths)
-    if not (paths.feast / "registry.db").is_file():
-        pipeline.apply(data, model_repository)
+    pipeline.apply(data, model_repository)
     if built_key(paths) != dataset_key(paths, schedule, Sampling(), seed=0):
         pipeline.dataset(data=data)
     if trained_on(model_repository) != built_key(paths):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from feature_repo import schema
 from feature_repo.paths import DataPaths
 from feature_repo.store import applied_store, apply, materialize
-from shoprank.errors import UserError
+from shoprank.errors import FeatureStoreError, UserError
+from tests.conftest import Shop
 from tests.shop_log import UNTIL, line, write_log
 from tests.world import END, START, events, write_world
+from training.dataset.build import build
 from training.dataset.labels import Purchases, epoch, truth
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.evaluate.segments import segments_of
@@ -89,6 +92,20 @@ def test_features_are_joined_and_loaded_from_a_folder_of_any_name_but_a_features
     (user,) = users_at(store, ["u2"], [CUTOFF])
     assert user.numbers[[f.name for f in schema.USER_NUMBERS].index("user_orders")] == orders
     assert len(catalogue_at(store, ["i1", "i2"], CUTOFF)) == 2
+
+
+def test_a_copied_folder_reads_none_of_the_original_features(shop: Shop, tmp_path: Path) -> None:
+    copy = DataPaths(tmp_path / "copy")
+    # Not the online store: to open its files beside LMDB and close them ends LMDB's locks of this process.
+    shutil.copytree(shop.paths.root, copy.root, ignore=shutil.ignore_patterns("online", "dataset"))
+    refused = "is applied to .*; run `shoprank apply` first"
+    with pytest.raises(FeatureStoreError, match=refused):
+        list(materialize(copy, shop.schedule.test))
+    with pytest.raises(FeatureStoreError, match=refused):
+        list(build(copy, shop.schedule))
+    applied_store(copy)  # to serve from a copy is no mistake: nothing but the online store is read
+    apply(copy, tmp_path / "models")
+    assert len(list(materialize(copy, shop.schedule.test))) == len(VIEWS)
 
 
 @pytest.mark.parametrize("name", ["user_id=u1", "Event_Timestamp=2024-05-06", "item_purchases=1"])

@@ -21,7 +21,7 @@ from feast import FeatureStore
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
-from feature_repo.store import applied_store
+from feature_repo.store import offline_store
 from feature_repo.transforms import UserRow, assemble
 from shoprank.errors import UserError
 from training.dataset.labels import Purchases, epoch
@@ -100,9 +100,9 @@ def build(
     """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
 
     processes: shards written at once, each by a process of its own, of about 1.2 GB. Raises FeatureStoreError where
-    the feature repository is not applied, and UserError where no row could be made.
+    the feature repository is not applied to `paths`, and UserError where no row could be made.
     """
-    applied_store(paths)
+    offline_store(paths)
     sampling = sampling or Sampling()
     key = dataset_key(paths, schedule, sampling, seed)
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
@@ -143,7 +143,7 @@ def _write(job: Job) -> tuple[Path, int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0
     with pq.ParquetWriter(path, SHARD_SCHEMA, compression="zstd", compression_level=1) as writer:
-        for batch in _batches(applied_store(paths), paths, shard, users, items, seed):
+        for batch in _batches(offline_store(paths), paths, shard, users, items, seed):
             writer.write_batch(batch)
             rows += batch.num_rows
     return shard.path(paths.dataset), rows

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from feature_repo import schema
 from feature_repo.paths import DataPaths
-from feature_repo.store import applied_store
+from feature_repo.store import offline_store
 from feature_repo.transforms import assemble
 from shoprank.errors import UserError
 from training.dataset.labels import epoch
@@ -105,7 +105,7 @@ def rows_at(
 
 def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: Candidates) -> tuple[F32, I64]:
     """Numbers (n·k, F) and keys (n·k, C) of the candidates, by the point-in-time join and the transforms of serving."""
-    store, time = applied_store(paths), epoch(cutoff)
+    store, time = offline_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
     if not len(catalogue):
         raise UserError(f"no features of any item at {cutoff:%Y-%m-%d}: `shoprank features` made none for that time")

@@ -6,6 +6,7 @@ Run as `python -m benchmarks.parity`; writes benchmarks/results/parity.json.
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from dataclasses import replace
 from datetime import datetime
@@ -19,11 +20,12 @@ import pyarrow.parquet as pq
 
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import WRITTEN, snapshot_path
 from feature_repo.store import applied_store, apply, materialize
 from feature_repo.transforms import assemble, item_rows, user_row
 from shoprank.cli.console import quiet
 from training.dataset.point_in_time import ITEM_FEATURES, USER_FEATURES
-from training.features.snapshots import VIEWS, snapshot_path
+from training.features.snapshots import VIEWS
 from training.schedule import Schedule
 
 
@@ -50,6 +52,7 @@ def compare(paths: DataPaths, triples: int = 10_000, seed: int = 0) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         private = replace(paths, root=Path(folder) / "data")
         apply(private, Path(folder) / "models")
+        _copy_what_tells_of_snapshots(paths, private)
         for cutoff in np.unique(snapshot):
             moment = np.datetime64(int(cutoff), "s").astype("datetime64[us]").item()
             part = rows.filter(pa.array(snapshot == cutoff))
@@ -64,6 +67,14 @@ def compare(paths: DataPaths, triples: int = 10_000, seed: int = 0) -> dict[str,
         "cutoffs": len(np.unique(snapshot)),
         "requests_after_the_snapshot": int((times != snapshot).sum()),
     }
+
+
+def _copy_what_tells_of_snapshots(paths: DataPaths, private: DataPaths) -> None:
+    """What says of which events the snapshots are."""
+    private.features.mkdir()
+    for file in (paths.quality, paths.promotions, paths.features / WRITTEN):
+        if file.is_file():
+            shutil.copyfile(file, private.root / file.relative_to(paths.root))
 
 
 def _copy_snapshots(paths: DataPaths, private: DataPaths, cutoff: datetime, rows: pa.Table) -> None:

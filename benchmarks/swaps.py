@@ -30,11 +30,11 @@ import pyarrow.parquet as pq
 from onnx import helper, numpy_helper
 
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import snapshot_path
 from shoprank import Client, bundle
 from shoprank.bundle import Manifest
 from shoprank.errors import ShoprankError
 from shoprank.models import ModelClient
-from training.features.snapshots import snapshot_path
 from training.schedule import Schedule
 
 MODEL = "purchase"

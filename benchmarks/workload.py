@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from benchmarks.load.job import METHOD
 from benchmarks.load.traffic import Traffic
 from feature_repo.paths import DataPaths
+from feature_repo.snapshots import snapshot_path
 from shoprank.v1.ranking_pb2 import RankItemsRequest
-from training.features.snapshots import snapshot_path
 from training.schedule import Schedule
 
 REQUESTS = 500

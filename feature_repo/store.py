@@ -18,11 +18,11 @@ from feast.repo_config import RepoConfig
 from feature_repo import schema, views
 from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import VIEWS, require_current
 from shoprank.bundle import Manifest, versions
-from shoprank.errors import FeatureStoreError, UserError
+from shoprank.errors import FeatureStoreError
 
 REPO = Path(__file__).resolve().parent
-VIEWS = ("user_features", "user_history", "item_features")
 MATERIALIZED = "materialized.json"
 APPLY_FIRST = "run `shoprank apply` first"
 
@@ -112,16 +112,15 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
 
     Rows that are newer than the snapshot stay; `replace` removes them first, which an earlier cutoff needs. An
     interrupted load can be run again. Raises FeatureStoreError where the repository is not applied to `paths`, and
-    UserError where there is no such snapshot.
+    UserError where there is no such snapshot, or it is of other events than those ingested last.
     """
     store = offline_store(paths, repo)
     online = packed_store(store)
     moment = cutoff.replace(tzinfo=UTC)
+    require_current(paths, [cutoff])
     mark = paths.feast / MATERIALIZED
     mark.unlink(missing_ok=True)
     for name in VIEWS:
-        if not (file := paths.features / name / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet").is_file():
-            raise UserError(f"{file}: no snapshot of {cutoff}; run `shoprank features` first")
         if replace:
             online.clear(store.config, store.get_feature_view(name))
         store.materialize(start_date=moment, end_date=moment, feature_views=[name])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import RUN_FEATURES, others, require_current
 from shoprank.errors import UserError
 
 HORIZON = timedelta(days=7)
@@ -46,16 +47,28 @@ class Schedule:
 
     @classmethod
     def read(cls, paths: DataPaths) -> Schedule:
-        """The schedule of the last feature run. Raises UserError where there is none."""
+        """The schedule of the last feature run.
+
+        Raises UserError where there is none, and where the snapshots are not all of its weeks and of the events as they
+        were ingested last: nothing is to be learned from features of others.
+        """
         if not paths.schedule.is_file():
-            raise UserError(f"{paths.schedule}: no such file; run `shoprank features` first")
+            raise UserError(f"{paths.schedule}: no such file; {RUN_FEATURES}")
         fields = json.loads(paths.schedule.read_text())
-        return cls(
+        schedule = cls(
             train=tuple(map(datetime.fromisoformat, fields["train"])),
             validation=tuple(map(datetime.fromisoformat, fields["validation"])),
             test=datetime.fromisoformat(fields["test"]),
             serving=datetime.fromisoformat(fields["serving"]),
         )
+        schedule.require_snapshots(paths)
+        return schedule
+
+    def require_snapshots(self, paths: DataPaths) -> None:
+        """Raise UserError unless the snapshots are of these weeks, no more, and of the events as they are now."""
+        require_current(paths, self.cutoffs)
+        for path in others(paths, self.cutoffs):
+            raise UserError(f"{path}: is of no week of {paths.schedule}; {RUN_FEATURES}")
 
 
 def monday(moment: datetime) -> datetime:

@@ -127,13 +127,13 @@ def serving(data: Path, model_repository: Path) -> Iterator[str]:
 def rank_for_households(address: str, data: Path, model_repository: Path, count: int, began: float) -> None:
     """Rank for some households and print who, what, probability and why not the others."""
     from feature_repo.paths import DataPaths
+    from feature_repo.snapshots import snapshot_path
     from feature_repo.store import applied_store
     from server.features import OnlineFeatures
     from server.models.model import load
     from shoprank.bundle import current
     from shoprank.cli.households import Shop, choose, latencies, rank, show
     from shoprank.client import Client
-    from training.features.snapshots import snapshot_path
     from training.schedule import Schedule
 
     paths = DataPaths(data)

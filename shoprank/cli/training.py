@@ -100,7 +100,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
-    from training.dataset.build import built_key
+    from training.dataset.build import built_key, require_built
     from training.evaluate.card import folder_of, write_card
     from training.export import Identity, export_bundle
     from training.fit import Settings
@@ -113,6 +113,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
 
     paths = DataPaths(data)
     dataset = paths.dataset
+    require_built(paths)
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)

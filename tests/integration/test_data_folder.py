@@ -13,6 +13,7 @@ import pytest
 
 from feature_repo import schema
 from feature_repo.paths import DataPaths
+from feature_repo.snapshots import snapshot_path
 from feature_repo.store import applied_store, apply, materialize
 from shoprank.errors import FeatureStoreError, UserError
 from tests.conftest import Shop
@@ -22,7 +23,7 @@ from training.dataset.build import build
 from training.dataset.labels import Purchases, epoch, truth
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.evaluate.segments import segments_of
-from training.features.snapshots import VIEWS, snapshot_path, write_snapshots
+from training.features.snapshots import VIEWS, write_snapshots
 from training.ingest import ingest
 from training.ingest.known import write_known
 from training.ingest.shoplog import ShopLog
@@ -46,9 +47,9 @@ def test_events_are_read_from_a_folder_of_any_name(named: DataPaths, tmp_path: P
         pq.write_table(users.append_column("household_size", users["age"]), paths.users)
     assert segments_of(named, CUTOFF) == segments_of(plain, CUTOFF)
     assert np.array_equal(read_log(named).users, read_log(plain).users)
-    bought = [Purchases(paths, START, END).keys("u1", epoch(START), END - START) for paths in (named, plain)]
-    assert len(bought[0])
-    assert np.array_equal(*bought)
+    bought, expected = (Purchases(paths, START, END).keys("u1", epoch(START), END - START) for paths in (named, plain))
+    assert len(bought)
+    assert np.array_equal(bought, expected)
 
 
 def test_what_was_known_is_read_and_written_in_folders_of_any_name(named: DataPaths) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.paths import DataPaths
-from feature_repo.store import apply
+from feature_repo.paths import DataPaths, write_json
+from feature_repo.store import apply, materialize
 from shoprank.errors import FeatureStoreError, UserError
 from tests.conftest import Shop
 from tests.world import events
-from training.dataset.build import build, shards
+from training.dataset.build import build, require_built, shards
 from training.dataset.labels import Purchases, epoch
 from training.dataset.sampling import CANDIDATE, REST, Sampling
+from training.features.snapshots import write_snapshots
 from training.schedule import HORIZON
 
 WEEK_SECONDS = int(HORIZON.total_seconds())
@@ -108,8 +111,6 @@ def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(da
 
 
 def test_a_repository_that_is_not_applied_is_named(dataset: Shop, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     bare = replace(dataset.paths, root=tmp_path)
     with pytest.raises(FeatureStoreError, match="shoprank apply"):
         list(build(bare, dataset.schedule))
@@ -128,11 +129,42 @@ def test_a_week_in_which_nobody_buys_has_no_labels(shop: Shop) -> None:
     assert not len(purchases.keys("u1", epoch(datetime(2030, 1, 1)), timedelta(days=7)))
 
 
-def test_a_dataset_without_rows_does_not_replace_one_that_has(dataset: Shop, tmp_path: Path) -> None:
-    paths = DataPaths(tmp_path / "data")
+def copied(dataset: Shop, root: Path) -> DataPaths:
+    """The shop's data in a folder of its own, applied."""
+    paths = DataPaths(root / "data")
     # Not the store: to open its files beside LMDB and close them ends LMDB's locks of this process.
     shutil.copytree(dataset.paths.root, paths.root, ignore=shutil.ignore_patterns("feast"))
-    apply(paths, tmp_path / "models")
+    apply(paths, root / "models")
+    return paths
+
+
+def test_events_ingested_since_are_neither_learned_from_nor_served_with_features_of_before(
+    dataset: Shop, tmp_path: Path
+) -> None:
+    paths = copied(dataset, tmp_path)
+    require_built(paths)
+    write_json(paths.quality, json.loads(paths.quality.read_text()) | {"fingerprint": "of other events"})
+    for use in (
+        lambda: list(build(paths, dataset.schedule)),
+        lambda: list(materialize(paths, dataset.schedule.test)),
+        lambda: require_built(paths),
+    ):
+        with pytest.raises(UserError, match="run `shoprank features` first"):
+            use()
+
+
+def test_a_dataset_of_features_of_before_is_not_learned_from(dataset: Shop, tmp_path: Path) -> None:
+    paths = copied(dataset, tmp_path)
+    schedule = replace(dataset.schedule, train=dataset.schedule.train[1:])
+    for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
+        pass
+    schedule.write(paths)
+    with pytest.raises(UserError, match="is of other events, weeks or features; run `shoprank dataset` first"):
+        require_built(paths)
+
+
+def test_a_dataset_without_rows_does_not_replace_one_that_has(dataset: Shop, tmp_path: Path) -> None:
+    paths = copied(dataset, tmp_path)
     users = pq.read_table(paths.users)
     strangers = pa.array([f"stranger {n}" for n in range(len(users))])
     pq.write_table(users.set_column(users.column_names.index("user_id"), "user_id", strangers), paths.users)

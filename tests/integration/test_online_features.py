@@ -15,6 +15,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 
 from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths
+from feature_repo.snapshots import snapshot_path
 from feature_repo.store import applied_store, apply, is_materialized, materialize
 from server.app import Running, start
 from server.features import OnlineFeatures
@@ -22,7 +23,6 @@ from shoprank import Client
 from shoprank.errors import UserError
 from tests.conftest import Shop, settings
 from tests.redis_server import RedisServer
-from training.features.snapshots import snapshot_path
 
 
 def test_an_interrupted_materialization_is_not_taken_for_whole_and_can_be_run_again(

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo import schema
+from feature_repo.snapshots import snapshot_path
 from feature_repo.store import applied_store
 from feature_repo.views import TTL
 from shoprank.errors import UserError
 from tests.conftest import Shop
 from tests.world import ITEMS, USERS
 from training.dataset.point_in_time import catalogue_at, users_at
-from training.features.snapshots import snapshot_path
 from training.ranking.rows import features
 from training.retrieval.blend import Candidates
 from training.retrieval.log import read_log

@@ -15,6 +15,7 @@ import pytest
 from feast.data_source import PushMode
 
 from feature_repo.paths import DataPaths
+from feature_repo.snapshots import snapshot_path
 from feature_repo.store import applied_store, apply, materialize
 from server.app import Running, start
 from shoprank import (
@@ -31,7 +32,6 @@ from shoprank import (
 from shoprank.requests import RankRequest
 from tests.conftest import Shop, settings
 from tests.world import ITEMS
-from training.features.snapshots import snapshot_path
 
 USER = "u3"
 EVERY = [f"i{i}" for i in range(ITEMS)]

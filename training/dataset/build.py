@@ -90,6 +90,17 @@ def built_key(paths: DataPaths) -> str:
     return str(json.loads(path.read_text()).get("key", "")) if path.is_file() else ""
 
 
+def require_built(paths: DataPaths) -> None:
+    """Raise UserError unless the dataset there is, is of the events, the schedule and the features as they are now."""
+    path = paths.dataset / DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `shoprank dataset` first")
+    description = json.loads(path.read_text())
+    sampling = Sampling(**description.get("sampling", {}))  # the default's, where an earlier version built it
+    if description["key"] != dataset_key(paths, Schedule.read(paths), sampling, description["seed"]):
+        raise UserError(f"{paths.dataset}: is of other events, weeks or features; run `shoprank dataset` first")
+
+
 def build(
     paths: DataPaths,
     schedule: Schedule,
@@ -100,9 +111,11 @@ def build(
     """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
 
     processes: shards written at once, each by a process of its own, of about 1.2 GB. Raises FeatureStoreError where
-    the feature repository is not applied to `paths`, and UserError where no row could be made.
+    the feature repository is not applied to `paths`, and UserError where the snapshots are not of the schedule and the
+    events, or no row could be made.
     """
     offline_store(paths)
+    schedule.require_snapshots(paths)
     sampling = sampling or Sampling()
     key = dataset_key(paths, schedule, sampling, seed)
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
@@ -115,7 +128,8 @@ def build(
     if not total:
         shutil.rmtree(staged, ignore_errors=True)
         raise UserError(f"{paths.features}: no features of the users of {paths.events}; run `shoprank features` first")
-    write_json(staged / DESCRIPTION, {"key": key, "seed": seed, "schema_hash": schema.schema_hash()})
+    description = {"key": key, "seed": seed, "sampling": asdict(sampling), "schema_hash": schema.schema_hash()}
+    write_json(staged / DESCRIPTION, description)
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
 

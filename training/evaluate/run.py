@@ -17,6 +17,7 @@ from feature_repo.paths import DataPaths, write_json
 from shoprank.bundle import MODEL, Manifest, current, verify
 from shoprank.errors import BundleError, UserError
 from training import metrics
+from training.dataset.build import require_built
 from training.dataset.labels import truth
 from training.encoding import Encoding, fit_encoding
 from training.evaluate.baselines import Rows, Scorer, column, lightgbm, logistic_regression
@@ -53,12 +54,14 @@ def evaluate(
     """Write `evaluation.json`, `evaluation.html` and the model's card into `out` and return what the JSON holds.
 
     The card is written beside the bundle as well, see `training.evaluate.card.folder_of`.
-    `stage` is told what begins. Raises UserError where the dataset is missing, BundleError where no model is active.
+    `stage` is told what begins. Raises UserError where the dataset is missing or of other events,
+    BundleError where no model is active.
     """
     bundle = current(model_repository, model)
     manifest = verify(bundle)
     if manifest.kind != "ranking" or manifest.schema_hash != schema.schema_hash():
         raise BundleError(f"{bundle}: not a ranking model over the present features; train again")
+    require_built(paths)
     test = Split(paths.dataset / "test", RANKING)
     stage("fitting baselines")
     contenders = _contenders(bundle, paths, seed, stage)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +14,7 @@ from ibis.expr.types import Table
 
 from feature_repo import schema
 from feature_repo.paths import DataPaths, pattern, write_json
+from feature_repo.snapshots import WRITTEN, fingerprint, others, read_written, snapshot_path
 from shoprank.errors import UserError
 from training.features.history import user_history
 from training.features.inputs import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Inputs, keyed
@@ -23,7 +22,6 @@ from training.features.items import item_features
 from training.features.users import user_features
 
 WEEK = timedelta(days=7)
-WRITTEN = "written.json"
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,6 @@ def weekly_cutoffs(first: datetime, last: datetime) -> list[datetime]:
     return [last - WEEK * n for n in range((last - first) // WEEK, -1, -1)]
 
 
-def snapshot_path(paths: DataPaths, view: str, cutoff: datetime) -> Path:
-    """File of one view's snapshot."""
-    return paths.features / view / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet"
-
-
 def write_snapshots(
     paths: DataPaths,
     cutoffs: Sequence[datetime],
@@ -91,33 +84,32 @@ def write_snapshots(
     """Write the snapshot of every view at each cutoff (naive UTC), yielding each file when it is there.
 
     A file whose events have not changed since is left as it is. Each is written whole or not at all. In the end those
-    of other events are removed: who takes the newest at a time must not meet them.
+    of other events or cutoffs are removed: who takes the newest at a time must not meet them.
     Raises UserError where nothing was ingested.
     """
     for file in (paths.items, paths.users, paths.quality):
         if not file.is_file():
             raise UserError(f"{file}: no such file; run `shoprank ingest` first")
-    planned = paths.promotions.read_bytes() if paths.promotions.is_file() else b""
-    fingerprint = hashlib.sha256(paths.quality.read_bytes() + planned + schema.schema_hash().encode()).hexdigest()
+    made_of = fingerprint(paths)
     connection = _connect(paths, memory_limit, threads)
     events = connection.read_parquet(pattern(paths.events, "*.parquet"), table_name="events", hive_partitioning=False)
     items = ibis.memtable(keyed(pq.read_table(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
     users = ibis.memtable(keyed(pq.read_table(paths.users), ["user_id"], USER_ATTRIBUTES))
     promotions = _promotions(connection, paths)
-    written = _read_written(paths)
+    written = read_written(paths)
     for cutoff in cutoffs:
         inputs = Inputs.before(cutoff, events, items, users, promotions)
         for view in VIEWS:
             path = snapshot_path(paths, view.name, cutoff)
             name = str(path.relative_to(paths.features))
-            if not (path.is_file() and written.get(name) == fingerprint):
+            if not (path.is_file() and written.get(name) == made_of):
                 _write(connection, view, inputs, path)
-                written[name] = fingerprint
+                written[name] = made_of
                 write_json(paths.features / WRITTEN, written)
             yield path
-    for name in [name for name, made_of in written.items() if made_of != fingerprint]:
-        (paths.features / name).unlink(missing_ok=True)
-        del written[name]
+    for path in others(paths, cutoffs):
+        path.unlink()
+        written.pop(str(path.relative_to(paths.features)), None)
     write_json(paths.features / WRITTEN, written)
 
 
@@ -143,12 +135,6 @@ def _connect(paths: DataPaths, memory_limit: str, threads: int | None) -> Backen
     spill.mkdir(parents=True, exist_ok=True)
     options = {"memory_limit": memory_limit, "temp_directory": str(spill), "preserve_insertion_order": False}
     return ibis.duckdb.connect(**options, **({"threads": threads} if threads else {}))
-
-
-def _read_written(paths: DataPaths) -> dict[str, str]:
-    """Fingerprint of the events behind each snapshot there is, by file name."""
-    path = paths.features / WRITTEN
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _write(connection: Backend, view: View, inputs: Inputs, path: Path) -> None:

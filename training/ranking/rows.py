@@ -21,7 +21,7 @@ from training.evaluate.slates import member
 from training.ranking.arrays import write_arrays
 from training.retrieval.blend import Candidates
 from training.retrieval.log import F32, I32, I64, PurchaseLog, unseen
-from training.schedule import HORIZON
+from training.schedule import HORIZON, Schedule
 from training.shards import Columns
 
 Bools = npt.NDArray[np.bool_]
@@ -105,6 +105,7 @@ def rows_at(
 
 def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: Candidates) -> tuple[F32, I64]:
     """Numbers (n·k, F) and keys (n·k, C) of the candidates, by the point-in-time join and the transforms of serving."""
+    Schedule.read(paths)  # refuses snapshots of other events
     store, time = offline_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
     if not len(catalogue):

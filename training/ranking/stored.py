@@ -11,6 +11,7 @@ from pathlib import Path
 
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
+from training.dataset.build import require_built
 from training.fit import Settings, Trained, train
 from training.ranking.lists import narrow
 from training.retrieval.log import F64
@@ -34,8 +35,9 @@ def fit_stored(paths: DataPaths, until: datetime, seed: int = 0) -> StoredFeatur
     """Train on the shards whose label windows end at or before `until`; the newest of them stops and calibrates.
 
     A request falls up to a week after its shard's cutoff, its label window a week beyond. Raises UserError where fewer
-    than two shards are left.
+    than two shards are left, or they are of other events than those ingested last.
     """
+    require_built(paths)
     shards = sorted((paths.dataset / "train").glob("part-*.parquet"))
     usable = [path for path in shards if _cutoff(path) + WEEK + HORIZON <= until]
     if len(usable) < 2:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from feature_repo.snapshots import snapshot_path
 from shoprank.cli.app import app
 from tests.world import events, write_world
-from training.features.snapshots import snapshot_path
 from training.schedule import HORIZON, Schedule
 
 

@@ -80,7 +80,7 @@ def test_settings_reach_the_bundle(run: Run, table: str, tmp_path: Path) -> None
         (("--table", "table.csv"), "--table needs --label"),
         (("--label", "bought"), "--label bought: only with --table"),
         (("--time-column", "joined"), "--time-column joined: only with --table"),
-        (("--data", "empty"), "empty/dataset/train: no Parquet shards; build the dataset first"),
+        (("--data", "empty"), "empty/dataset/dataset.json: no such file; run `shoprank dataset` first"),
         (("--epochs", "0"), "--epochs"),
     ],
 )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from feature_repo.paths import DataPaths
+from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import snapshot_path
 from shoprank.errors import UserError
+from tests.world import END, START, events, write_world
+from training.features.snapshots import write_snapshots
 from training.schedule import HORIZON, Schedule, monday, plan
 
 FIRST, LAST = datetime(2017, 1, 1, 11), datetime(2018, 1, 1, 4)
+TEST = datetime(2024, 6, 17)
 
 
 def test_the_default_test_week_is_the_last_complete_one() -> None:
@@ -51,10 +56,41 @@ def test_a_monday_is_its_own() -> None:
     assert monday(datetime(2017, 12, 10, 23)) == datetime(2017, 12, 4)
 
 
-def test_the_schedule_survives_the_disk(tmp_path: Path) -> None:
-    schedule, paths = plan(FIRST, LAST), DataPaths(tmp_path)
+def written(root: Path, test: datetime = TEST) -> tuple[DataPaths, Schedule]:
+    """A small shop with the snapshots of a schedule, and that schedule, written."""
+    paths = write_world(root, events())
+    schedule = plan(START, END, test, train_weeks=1, validation_weeks=1)
+    for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
+        pass
     schedule.write(paths)
+    return paths, schedule
+
+
+def test_the_schedule_survives_the_disk(tmp_path: Path) -> None:
+    paths, schedule = written(tmp_path)
     assert Schedule.read(paths) == schedule
+
+
+def test_a_schedule_of_events_that_were_ingested_before_is_refused(tmp_path: Path) -> None:
+    paths, _ = written(tmp_path)
+    write_json(paths.quality, json.loads(paths.quality.read_text()) | {"fingerprint": "of other events"})
+    with pytest.raises(UserError, match="is of other events or features; run `shoprank features` first"):
+        Schedule.read(paths)
+
+
+def test_a_schedule_without_the_snapshots_of_all_its_weeks_is_refused(tmp_path: Path) -> None:
+    paths, schedule = written(tmp_path)
+    snapshot_path(paths, "item_features", schedule.test).unlink()
+    with pytest.raises(UserError, match="no snapshot of 2024-06-17"):
+        Schedule.read(paths)
+
+
+def test_a_schedule_beside_snapshots_of_another_is_refused(tmp_path: Path) -> None:
+    paths, schedule = written(tmp_path)
+    for snapshots in write_snapshots(paths, [TEST - timedelta(days=3), *schedule.cutoffs], memory_limit="500MB"):
+        assert snapshots.is_file()
+    with pytest.raises(UserError, match=r"2024-06-14T000000\.parquet: is of no week of .*schedule\.json"):
+        Schedule.read(paths)
 
 
 def test_reading_a_schedule_before_the_features_names_the_command(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from feature_repo.paths import DataPaths
 from feature_repo.schema import key_of
+from feature_repo.snapshots import snapshot_path
 from shoprank.errors import UserError
 from tests.conftest import Shop
 from tests.world import event, events, write_world
-from training.features.snapshots import VIEWS, snapshot_path, write_snapshots
+from training.features.snapshots import VIEWS, write_snapshots
 
 CUTOFF = datetime(2024, 5, 6)
 Row = dict[str, Any]
@@ -160,13 +161,18 @@ def test_snapshots_of_other_events_do_not_stay(tmp_path: Path) -> None:
     rows, later = events(), CUTOFF + timedelta(days=3)
     snapshots(tmp_path, rows, later)
     paths = DataPaths(tmp_path)
-    snapshots(tmp_path, rows)
-    assert snapshot_path(paths, "user_features", later).is_file()  # of the same events: as good as any
     paths.quality.write_text("another ingest")
     for _ in write_snapshots(paths, [CUTOFF], memory_limit="500MB"):
         pass
     assert not snapshot_path(paths, "user_features", later).exists()
     assert snapshot_path(paths, "user_features", CUTOFF).is_file()
+
+
+def test_snapshots_of_other_cutoffs_do_not_stay(tmp_path: Path) -> None:
+    rows, later = events(), CUTOFF + timedelta(days=3)
+    snapshots(tmp_path, rows, later)
+    snapshots(tmp_path, rows)
+    assert [file.name for file in (tmp_path / "features" / "user_features").iterdir()] == ["2024-05-06T000000.parquet"]
 
 
 def test_a_snapshot_is_rewritten_only_when_the_events_changed(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.snapshots import snapshot_path
 from shoprank.errors import UserError
 from tests.world import EVENT_SCHEMA, START, event, events, write_world
-from training.features.snapshots import snapshot_path, write_snapshots
+from training.features.snapshots import write_snapshots
 from training.ingest.known import write_known
 from training.retrieval.log import read_log
 from training.schedule import HORIZON

@@ -93,7 +93,7 @@ def test_what_a_killed_ingest_left_behind_is_cleared(tmp_path: Path, earlier: In
 
 
 def test_an_ingest_beside_another_into_the_same_folder_is_refused(tmp_path: Path, earlier: Ingested) -> None:
-    refused = []
+    refused: list[str] = []
 
     def ingest_beside(name: str, done: int, total: int) -> None:
         if name == "cleaning" and not refused:

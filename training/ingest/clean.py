@@ -10,6 +10,8 @@ KEYS = ("user_id", "item_id", "event_time", "event_type")
 
 DUPLICATE = "exact duplicate"
 MALFORMED = "malformed line"
+LARGEST = 1e12
+"""Of the numbers of an event: what features sum of prices × quantities then stays far within float32."""
 IDENTITY = ("user_id", "item_id", "event_time", "event_type", "session_id", "quantity", "price", "discount")
 """Columns that make two events the same event."""
 
@@ -24,6 +26,7 @@ def reasons(until: datetime) -> dict[str, str]:
         "unknown event type": f"lower(trim(event_type)) not in {EVENT_TYPES}",
         **{f"{n} is not a number": f"{given[n]} and (t_{n} is null or not isfinite(t_{n}))" for n in NUMBERS},
         **{f"negative {n}": f"t_{n} < 0" for n in NUMBERS},
+        **{f"{n} is too large": f"t_{n} > {LARGEST}" for n in NUMBERS},
     }
 
 

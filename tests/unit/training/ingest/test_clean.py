@@ -25,6 +25,7 @@ SPOILED = {
     "unknown event type": {"event_type": "dance"},
     "price is not a number": {"price": "cheap"},
     "negative price": {"price": "-1.5"},
+    "price is too large": {"price": "1e39"},
 }
 
 

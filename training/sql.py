@@ -6,6 +6,9 @@ from pathlib import Path
 
 from feature_repo.paths import pattern
 
+FIRST_TIME = "290309-12-22 (BC) 00:00:00"
+"""The first timestamp that DuckDB can write as text. Files can hold earlier ones, and they would end the connection."""
+
 
 def literal(text: str) -> str:
     """`text` as an SQL string."""
@@ -15,6 +18,16 @@ def literal(text: str) -> str:
 def identifier(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def as_text(expression: str) -> str:
+    """An SQL expression as text.
+
+    A whole number has no decimals where floats are kept: pandas makes 1001.0 of an id of 1001 in a column with gaps.
+    """
+    text = f"cast({expression} as varchar)"
+    whole = f"regexp_replace({text}, '\\.0$', '')"
+    return f"case when typeof({expression}) in ('FLOAT', 'DOUBLE') then {whole} else {text} end"
 
 
 def file_literal(path: Path) -> str:

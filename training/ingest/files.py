@@ -17,7 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
 from training.ingest.source import listed
-from training.sql import file_literal, identifier, literal, parquet
+from training.sql import FIRST_TIME, file_literal, identifier, literal, parquet
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -56,16 +56,17 @@ def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str], 
     Raises UserError where the file cannot be read or lacks one of `needed`, naming the columns there are.
     """
     if is_parquet(path):
-        names, function = _parquet(connection, path)
+        types, function = _parquet(connection, path)
+        names, rows = list(types), _writable(types, function)
     else:
         names = header(path)
         if path.suffix == ".gz":
             _check_packed(path)
-        function = _csv(path, names, strict)
+        rows = f"select * from {_csv(path, names, strict)}"
     if missing := [n for n in needed if n not in names]:
         raise UserError(f"{path}: no column {listed(missing)}; the file has {listed(names)}")
     view = identifier(str(path))
-    connection.execute(f"create or replace view {view} as select * from {function}")
+    connection.execute(f"create or replace view {view} as {rows}")
     return view
 
 
@@ -104,13 +105,22 @@ def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> li
     return broken
 
 
-def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[list[str], str]:
+def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[dict[str, str], str]:
+    """Type of each column, and the table function that reads the file."""
     function = parquet(path)
     try:
         described = connection.execute(f"describe select * from {function}").fetchall()
     except duckdb.Error as error:
         raise UserError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from error
-    return [row[0] for row in described], function
+    return {name: kind for name, kind, *_ in described}, function
+
+
+def _writable(types: dict[str, str], function: str) -> str:
+    """A query of all rows, with -infinity for times that cannot be written as text."""
+    times = [identifier(name) for name, kind in types.items() if kind == "TIMESTAMP"]
+    early = f"< timestamp '{FIRST_TIME}' then timestamp '-infinity'"
+    replaced = ", ".join(f"case when {name} {early} else {name} end as {name}" for name in times)
+    return f"select *{f' replace ({replaced})' if times else ''} from {function}"
 
 
 def _csv(path: Path, names: Sequence[str], strict: bool) -> str:

@@ -25,6 +25,8 @@ FILES = {
 }
 """Columns of each of the files `ml-100k.*`, separated by tabs."""
 LIKED = 4
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, seconds since 1970."""
 AGES = ((19, "under 19"), (25, "19-24"), (35, "25-34"), (45, "35-44"), (55, "45-54"), (65, "55-64"))
 
 
@@ -48,12 +50,17 @@ class MovieLens:
 
     def parts(self, connection: DuckDBPyConnection) -> Iterator[Part]:
         """One part: the ratings."""
-        moment = 'make_timestamp(cast("timestamp:float" as bigint) * 1000000)'
+        seconds = 'try_cast("timestamp:float" as bigint)'
+        moment = f"strftime(make_timestamp({seconds} * 1000000), '%Y-%m-%d %H:%M:%S')"
+        rating = 'try_cast("rating:float" as double)'
         expressions = {
-            "event_time": f"strftime({moment}, '%Y-%m-%d %H:%M:%S')",
+            "event_time": f'case when {seconds} between 0 and {LAST_SECOND} then {moment} else "timestamp:float" end',
             "user_id": '"user_id:token"',
             "item_id": '"item_id:token"',
-            "event_type": f"case when cast(\"rating:float\" as double) >= {LIKED} then 'purchase' else 'rating' end",
+            "event_type": (
+                f"case when {rating} >= {LIKED} then 'purchase' when {rating} < {LIKED} then 'rating' "
+                'else "rating:float" end'
+            ),
         }
         yield Part("ml-100k ratings", select_raw(expressions, self._table("inter")))
 

@@ -62,7 +62,7 @@ def attempt(connection: DuckDBPyConnection, query: str) -> duckdb.Error | None:
     """Run a query over a given file; the error, where that is what is wrong."""
     try:
         connection.execute(query)
-    except (duckdb.InvalidInputException, duckdb.IOException) as error:
+    except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
         return error
     return None
 

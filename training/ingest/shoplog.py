@@ -9,6 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from training.ingest.files import expand, is_parquet, relation
 from training.ingest.source import Part, select_raw
+from training.sql import as_text
 
 COLUMNS = (
     "event_time",
@@ -43,7 +44,8 @@ class ShopLog:
             "session_id": "user_session",
         }
         for path in self.files:
-            table = relation(connection, path, COLUMNS)
+            columns = ", ".join(f"{as_text(name)} as {name}" for name in COLUMNS)
+            table = f"(select {columns} from {relation(connection, path, COLUMNS)})"
             self._relations.append(table)
             yield Part(str(path), select_raw(expressions, table), None if is_parquet(path) else path)
 

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from duckdb import DuckDBPyConnection
 
+from training.sql import as_text
+
 RAW_COLUMNS = (
     "event_id",
     "event_time",
@@ -76,7 +78,7 @@ def select_raw(expressions: dict[str, str], relation: str) -> str:
     unknown = set(expressions) - set(RAW_COLUMNS)
     if unknown:
         raise KeyError(f"not canonical columns: {sorted(unknown)}")
-    columns = (f"cast({expressions.get(name, 'null')} as varchar) as {name}" for name in RAW_COLUMNS)
+    columns = (f"{as_text(expressions.get(name, 'null'))} as {name}" for name in RAW_COLUMNS)
     return f"select {', '.join(columns)} from {relation}"
 
 

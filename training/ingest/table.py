@@ -22,7 +22,7 @@ from training.ingest.source import (
     listed,
     select_raw,
 )
-from training.sql import identifier, literal
+from training.sql import FIRST_TIME, as_text, identifier, literal
 
 SECONDS = {"s": 1, "ms": 1_000, "us": 1_000_000}
 
@@ -127,7 +127,7 @@ class MappedTable:
         path = self.folder / table.file
         require(path)
         source = relation(connection, path, list(table.columns.values()), strict=True)
-        columns = (f"cast({identifier(column)} as varchar) as {name}" for name, column in table.columns.items())
+        columns = (f"{as_text(identifier(column))} as {name}" for name, column in table.columns.items())
         return f"select {', '.join(columns)} from {source}"
 
     def _time(self, expression: str) -> str:
@@ -137,7 +137,7 @@ class MappedTable:
         # What is no such number stays as it is, marked so that it is not read as a text time; cleaning rejects it.
         moment = f"make_timestamp(try_cast(try_cast({expression} as double) * {scale} as bigint))"
         return (
-            f"coalesce(cast({moment} as varchar), "
+            f"coalesce(cast(case when {moment} >= timestamp '{FIRST_TIME}' then {moment} end as varchar), "
             f"'not epoch {self.map.time}: ' || nullif(trim(cast({expression} as varchar)), ''))"
         )
 

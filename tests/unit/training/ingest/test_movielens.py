@@ -37,6 +37,22 @@ def test_ratings_of_4_and_more_are_purchases_at_their_time(tmp_path: Path) -> No
     assert {user["user_id"]: user["age"] for user in rows(paths.users)} == {"7": "19-24", "8": "65+"}
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("7\t1\t4\tsoon", "unparsable time"),
+        ("7\t1\t4\t9223372036854775807", "unparsable time"),
+        ("7\t1\tgood\t881250949", "unknown event type"),
+        ("7\t1\t\t881250949", "missing event_type"),
+    ],
+)
+def test_a_rating_without_a_number_or_a_time_is_rejected(tmp_path: Path, line: str, reason: str) -> None:
+    inter = write_films(tmp_path) / "ml-100k.inter"
+    inter.write_text(f"{inter.read_text()}{line}\n")
+    report = ingest(MovieLens(tmp_path), DataPaths(tmp_path / "data"))
+    assert (report.rows_kept, report.rejected) == (3, {reason: 1})
+
+
 def test_a_missing_file_and_other_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"ml-100k\.inter: no such file"):
         MovieLens(tmp_path)

@@ -96,6 +96,16 @@ def test_blanks_and_case_of_event_types_do_not_matter(tmp_path: Path) -> None:
     assert sorted(e["event_type"] for e in events) == ["purchase"] * 3 + ["view"]
 
 
+def test_whole_ids_in_columns_of_floats_have_no_decimals(tmp_path: Path) -> None:
+    at = ["2019-10-01", "2019-10-02"]
+    pq.write_table(pa.table({"at": at, "who": [7.0, 8.5], "sku": [1e15, 2.0], "paid": [1, 1]}), tmp_path / "e.parquet")
+    pq.write_table(pa.table({"id": [2.0], "title": ["Tea"]}), tmp_path / "items.parquet")
+    column_map = MAP + '[items]\nfile = "items.parquet"\ncolumns = { item_id = "id", name = "title" }\n'
+    ingested = ingest_mapped(tmp_path, tmp_path / "e.parquet", column_map)
+    assert sorted((e["user_id"], e["item_id"]) for e in ingested.events()) == [("7", "1000000000000000"), ("8.5", "2")]
+    assert [(i["item_id"], i["name"]) for i in rows(ingested.paths.items)] == [("1000000000000000", None), ("2", "Tea")]
+
+
 def test_a_parquet_timestamp_is_read_as_utc(tmp_path: Path) -> None:
     at = pa.array([datetime(2019, 10, 1, 12)], pa.timestamp("us"))
     pq.write_table(pa.table({"at": at, "who": [7], "sku": [1], "paid": [1]}), tmp_path / "events.parquet")
@@ -110,6 +120,13 @@ def test_an_epoch_time_that_is_none_is_rejected(tmp_path: Path, value: str) -> N
     assert ingested.report.rejected == {"unparsable time": 1}
     (row,) = ingested.rejected()
     assert value == "-5" or value in row["event_time"]
+
+
+@pytest.mark.parametrize("value", ["-9223372036854775808", "-9223372022400000001", "9223372036854775807"])
+def test_an_epoch_time_beyond_all_that_can_be_written_is_rejected(tmp_path: Path, value: str) -> None:
+    table = f"at,who,sku,paid\n1569888000000000,7,1,1\n{value},8,1,1\n"
+    ingested = ingest_table(tmp_path, table, f'time = "us"\n{MAP}')
+    assert ingested.report.rejected == {"unparsable time": 1}
 
 
 def test_an_empty_epoch_time_is_missing(tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def writable(column: str) -> str:
+    """A column of type TIMESTAMP in SQL, -infinity where a time cannot be written as text."""
+    return f"case when {column} < timestamp '{FIRST_TIME}' then timestamp '-infinity' else {column} end"
+
+
 def as_text(expression: str) -> str:
     """An SQL expression as text.
 

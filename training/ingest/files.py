@@ -17,7 +17,7 @@ from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
 from training.ingest.source import listed
-from training.sql import FIRST_TIME, file_literal, identifier, literal, parquet
+from training.sql import file_literal, identifier, literal, parquet, writable
 
 
 def expand(patterns: Sequence[str]) -> list[Path]:
@@ -118,8 +118,7 @@ def _parquet(connection: DuckDBPyConnection, path: Path) -> tuple[dict[str, str]
 def _writable(types: dict[str, str], function: str) -> str:
     """A query of all rows, with -infinity for times that cannot be written as text."""
     times = [identifier(name) for name, kind in types.items() if kind == "TIMESTAMP"]
-    early = f"< timestamp '{FIRST_TIME}' then timestamp '-infinity'"
-    replaced = ", ".join(f"case when {name} {early} else {name} end as {name}" for name in times)
+    replaced = ", ".join(f"{writable(name)} as {name}" for name in times)
     return f"select *{f' replace ({replaced})' if times else ''} from {function}"
 
 

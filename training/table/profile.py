@@ -83,7 +83,8 @@ def _column(source: Source, label: Label, name: str) -> Column:
     if type_ in NUMBER_TYPES:
         return _checked(source, label, name, "number", _finite(f"CAST({identifier(name)} AS DOUBLE)"))
     if type_.startswith(DATE_TYPES):
-        return _checked(source, label, name, "date", _date(f"CAST({identifier(name)} AS TIMESTAMP)"))
+        zoned = f"TRY_CAST({identifier(name)} AS TIMESTAMPTZ)"  # from type TIMESTAMPTZ_NS there is no other way
+        return _checked(source, label, name, "date", _date(f"TRY_CAST({zoned} AS TIMESTAMP)"))
     if type_ in ("VARCHAR", "UUID") or type_.startswith("ENUM"):
         return _text_column(source, label, name)
     if type_ == '"NULL"':

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from shoprank.errors import UserError
-from training.sql import file_literal, identifier, literal, parquet
+from training.sql import file_literal, identifier, literal, parquet, writable
 
 ROW = "__row"
 POSITION = "__position"
@@ -124,6 +124,8 @@ def _cleaned(name: str, kind: str) -> str:
     column = identifier(name)
     if kind in ("FLOAT", "DOUBLE"):
         return f"CASE WHEN NOT isnan({column}) THEN {column} END AS {column}"
+    if kind == "TIMESTAMP":
+        return f"{writable(column)} AS {column}"
     if kind != "VARCHAR":
         return column
     words = ", ".join(map(literal, MISSING_WORDS))

@@ -57,12 +57,17 @@ def write_csv(
 
 def write_parquet(path: Path, table: Mapping[str, Sequence[Any]]) -> Path:
     """Write the table with a type a column."""
-    pq.write_table(pa.table({name: list(values) for name, values in table.items()}), path)
+    pq.write_table(pa.table(dict(table)), path)
     return path
 
 
 def loaded(folder: Path, table: Mapping[str, Sequence[Any]]) -> tuple[Source, Label, dict[str, Column]]:
     """The table through a CSV file as far as its profile: source, label `bought` and columns by name."""
-    source = load(write_csv(folder / "table.csv", table), folder)
+    return profiled(write_csv(folder / "table.csv", table))
+
+
+def profiled(file: Path) -> tuple[Source, Label, dict[str, Column]]:
+    """A file as far as its profile: source, label `bought` and columns by name."""
+    source = load(file, file.parent)
     label = read_label(source, "bought")
     return source, label, {column.name: column for column in profile(source, label)}

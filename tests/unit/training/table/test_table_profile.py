@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tests.unit.training.table.tables import Table, loaded, mixed
+from tests.unit.training.table.tables import Table, loaded, mixed, profiled, write_parquet
 from training.table.profile import copies
 from training.table.train import notes_on
 
@@ -96,6 +98,24 @@ def test_column_of_dates_without_end_counts_them_as_unreadable(tmp_path: Path) -
     table["x"][0] = "infinity"
     _, _, columns = loaded(tmp_path, table)
     assert (columns["x"].kind, columns["x"].bad) == ("date", 1)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_times_with_and_without_a_zone_are_dates_in_utc(tmp_path: Path, unit: str, zone: str | None) -> None:
+    utc = [datetime(2023, 1, 31), datetime(2024, 3, 1, 23)]
+    times = pa.array(utc * 100, pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
+    source, _, columns = profiled(write_parquet(tmp_path / "table.parquet", with_column([0]) | {"x": times}))
+    column = columns["x"]
+    assert (column.kind, column.bad, column.has_hours) == ("date", 0, True)
+    assert source.one(f"SELECT min({column.sql}), max({column.sql}) FROM source") == tuple(utc)
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_time_before_all_that_can_be_written_counts_as_unreadable(tmp_path: Path, zone: str | None) -> None:
+    times = pa.array([-(2**63), 0, *range(198)], pa.int64()).cast(pa.timestamp("us", zone))
+    _, _, columns = profiled(write_parquet(tmp_path / "table.parquet", with_column([0]) | {"x": times}))
+    assert (columns["x"].kind, columns["x"].bad, columns["x"].bad_cells[0][0]) == ("date", 1, 1)
 
 
 def test_cells_of_rows_without_a_label_do_not_count(tmp_path: Path) -> None:

@@ -77,6 +77,11 @@ def monday(moment: datetime) -> datetime:
     return midnight - timedelta(days=midnight.weekday())
 
 
+def weeks_back(first: datetime, cutoff: datetime) -> int:
+    """How many cutoffs there are after `first`: `cutoff` and, week by week, those before it."""
+    return max(0, -((first - cutoff) // WEEK))
+
+
 def plan(
     first: datetime,
     last: datetime,
@@ -87,13 +92,19 @@ def plan(
     """Lay the splits out over events from `first` to `last` (naive UTC).
 
     `test` is the test cutoff; the last Monday whose label window is complete where it is None. Fewer training
-    weeks are taken where the events do not reach back far enough. Raises UserError where not even one is left.
+    weeks are taken where the events do not reach back far enough. Raises UserError where not even one is left, and
+    where `last` or `test` do not lie in the events.
     """
+    if last < first:
+        raise UserError(f"events that are complete until {last}: none lies before it; the first is of {first}")
+    if test and test <= first:
+        raise UserError(f"test cutoff {test}: no event lies before it; the first is of {first}")
     test = test or monday(last - HORIZON)
-    if test + HORIZON > last:
+    if test > last - HORIZON:
         raise UserError(f"test cutoff {test}: the events end at {last}, before the label window of 7 days is over")
     validation = tuple(test - WEEK * n for n in range(validation_weeks, 0, -1))
-    train = tuple(cutoff for cutoff in (validation[0] - WEEK * n for n in range(train_weeks, 0, -1)) if cutoff > first)
+    weeks = min(train_weeks, weeks_back(first, validation[0] - WEEK))
+    train = tuple(validation[0] - WEEK * n for n in range(weeks, 0, -1))
     if not train:
         raise UserError(
             f"events from {first} to {last} are too few: test at {test} and {validation_weeks} validation weeks "

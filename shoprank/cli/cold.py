@@ -30,7 +30,7 @@ def evaluate_cold_start(
     from training.ranking.protocol import TEST, last_weeks
 
     paths = DataPaths(data)
-    cutoffs = TEST if test_weeks is None else last_weeks(event_range(paths)[1], test_weeks)
+    cutoffs = TEST if test_weeks is None else last_weeks(*event_range(paths), test_weeks)
     folder = out or paths.evaluation
     with stderr().status("evaluating") as status:
         run(paths, folder, cutoffs, lambda name: status.update(name))

@@ -69,7 +69,7 @@ def synthesize(
     items: Annotated[int, typer.Option(min=1)] = 20_000,
     days: Annotated[int, typer.Option(min=1)] = 120,
     dirty: Annotated[float, typer.Option(min=0, max=1, help="Share of rows spoiled on purpose.")] = 0.0,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Write seeded synthetic events in the shop-log format: sessions that view, put into a cart, buy, and come back."""
     from rich.progress import Progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import typer
 from shoprank.cli.app import app
 from shoprank.cli.console import quiet, stderr, stdout
 from shoprank.cli.options import DataDir, ModelName, ModelRepository, Redis, require_folder
+from shoprank.errors import UserError
 
 
 @app.command()
@@ -35,6 +36,8 @@ def features(
 
     paths = DataPaths(data)
     first, last = event_range(paths)
+    if until and until > max(last, datetime.now(UTC).replace(tzinfo=None)):
+        raise UserError(f"--until {until}: is still to come, so the events are not complete until then")
     schedule = plan(first, until or last, test_cutoff, train_weeks)
     total = len(schedule.cutoffs) * len(VIEWS)
     console = stderr()
@@ -64,7 +67,7 @@ def apply(
 @app.command()
 def dataset(
     data: DataDir = Path("data"),
-    seed: Annotated[int, typer.Option(help="Seed of the sampled negatives and request times.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled negatives and request times.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Shards written at once, about 1.2 GB each.")] = 2,
 ) -> None:
     """Build the training set by Feast's point-in-time join, split by time."""
@@ -127,7 +130,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(callback=require_folder, help="Folder of the report; DATA/evaluation by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the baselines and the balanced sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the baselines and the balanced sample.")] = 0,
 ) -> None:
     """Hold the active model against its baselines on the test week; writes JSON, a page, and the model's card."""
     from rich.table import Table

@@ -54,7 +54,7 @@ def evaluate_ranking(
     from training.ranking.run import evaluate_ranking as run
 
     paths = DataPaths(data)
-    test = Protocol.test if test_weeks is None else last_weeks(event_range(paths)[1], test_weeks)
+    test = Protocol.test if test_weeks is None else last_weeks(*event_range(paths), test_weeks)
     protocol = Protocol(test, train_weeks, validation_weeks, parts, tuned_on, repeats)
     folder = out or paths.evaluation
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
 from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files
 from training.ingest.source import ITEM_COLUMNS, ITEM_KEY, RAW_COLUMNS, USER_COLUMNS, Source
+from training.memory import bounded
 from training.sql import parquet
 
 REJECTED_COLUMNS = ("reason", "source", "row", *RAW_COLUMNS, "line_text")
@@ -58,12 +59,8 @@ def ingest(
     usable, or the memory limit is wrong or too small, and Conflict while another ingest writes there.
     """
     with _staged(paths.root) as staged:
-        try:
-            with _connect(staged, memory_limit) as connection:
-                now = datetime.now(UTC).replace(tzinfo=None)
-                report = _run(source, DataPaths(staged), until or now, connection, stage)
-        except duckdb.OutOfMemoryException as error:
-            raise UserError(f"memory limit {memory_limit!r}: too small for these events; raise it") from error
+        with bounded(memory_limit), _connect(staged, memory_limit) as connection:
+            report = _run(source, DataPaths(staged), until or datetime.now(UTC).replace(tzinfo=None), connection, stage)
         _put_in_place(DataPaths(staged), paths)
     return report
 
@@ -92,10 +89,7 @@ def _staged(root: Path) -> Iterator[Path]:
 
 
 def _connect(staged: Path, memory_limit: str) -> DuckDBPyConnection:
-    try:
-        connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(staged / "spill")})
-    except duckdb.ParserException as error:
-        raise UserError(f"memory limit {memory_limit!r}: not a size such as 500MB or 2GB") from error
+    connection = duckdb.connect(config={"memory_limit": memory_limit, "temp_directory": str(staged / "spill")})
     connection.execute("set timezone = 'UTC'")
     connection.execute("set enable_progress_bar = false")
     return connection

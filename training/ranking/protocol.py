@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shoprank.errors import UserError
-from training.schedule import HORIZON, WEEK, monday
+from training.schedule import HORIZON, WEEK, monday, weeks_back
 
 TEST = (datetime(2017, 10, 30), datetime(2017, 11, 13), datetime(2017, 12, 4))
 """Test weeks of the packaged retail data."""
@@ -28,12 +28,14 @@ class Protocol:
     repeats: bool = True
 
 
-def last_weeks(last: datetime, count: int) -> tuple[datetime, ...]:
-    """The last `count` Mondays (naive UTC, ascending) whose label windows end by the last event.
+def last_weeks(first: datetime, last: datetime, count: int) -> tuple[datetime, ...]:
+    """The last `count` Mondays (naive UTC, ascending) after the first event whose label windows end by the last.
 
-    Raises UserError where `count` is not positive.
+    Raises UserError where `count` is not positive, or there are fewer.
     """
     if count < 1:
         raise UserError(f"{count} test weeks: at least 1 is needed")
     newest = monday(last - HORIZON)
+    if count > (there_are := weeks_back(first, newest)):
+        raise UserError(f"{count} test weeks: the events from {first} to {last} have {there_are} whole ones")
     return tuple(newest - WEEK * n for n in range(count - 1, -1, -1))

@@ -116,11 +116,13 @@ def evaluate_retrievers(
     """Write `retrievers.json` into `out`, anew after each retriever, and return what it holds.
 
     tests_from: the first test cutoff; no purchase from it on is read. Raises UserError where the week of `cutoff`
-    reaches beyond it.
+    reaches beyond it, or nobody bought anything before and in it.
     """
-    if cutoff + HORIZON > tests_from:
+    if cutoff > tests_from - HORIZON:
         raise UserError(f"the week of {cutoff:%Y-%m-%d} reaches into the test weeks, from {tests_from:%Y-%m-%d}")
     week = Week.at(read_log(paths).before(cutoff + HORIZON), cutoff)
+    if not len(week.users):
+        raise UserError(f"the week of {cutoff.date()}: nobody bought anything in it who had bought before")
     judge = Judge.of(week)
     result: dict[str, Any] = {
         "protocol": {

@@ -45,7 +45,7 @@ def week_of(log: PurchaseLog, cutoff: datetime) -> Week:
     """
     if cutoff != monday(cutoff):
         raise UserError(f"cutoff {cutoff}: is not midnight of a Monday, as the snapshots that are served are")
-    if log.at.max() < log.before(cutoff + HORIZON).now:
+    if log.at.max() < log.before(cutoff).now + HORIZON.days:
         raise UserError(f"cutoff {cutoff}: the events end before the 7 days after it are over")
     return Week.at(log, cutoff)
 

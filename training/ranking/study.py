@@ -78,7 +78,7 @@ def run_study(study: Study, paths: DataPaths, out: Path, stage: Stage = lambda n
 
 def weeks_of(log: PurchaseLog, study: Study) -> Weeks:
     """Test weeks are the last whole ones of the log, from Monday; validation and training weeks lie before them."""
-    test = last_weeks(_moment(log.at.max()), study.test)
+    test = last_weeks(_moment(log.at.min()), _moment(log.at.max()), study.test)
     weeks = Weeks.before(test, train=max(study.train, 1), validation=study.validation)
     if not len(log.before(weeks.train[0])):
         raise UserError(f"no purchase before {weeks.train[0]:%Y-%m-%d}, the first cutoff of the study {study.name}")

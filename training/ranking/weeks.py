@@ -32,8 +32,15 @@ class Weeks:
 
     @classmethod
     def before(cls, test: tuple[datetime, ...], train: int = 5, validation: int = 2) -> Weeks:
-        """The weeks directly before the first test cutoff: `validation` of them, and `train` before those."""
+        """The weeks directly before the first test cutoff: `validation` of them, and `train` before those.
+
+        Raises UserError where the calendar has no such weeks.
+        """
         first = min(test)
+        if train + validation > (first - datetime.min) // WEEK:
+            raise UserError(
+                f"{train} weeks to train on and {validation} to validate: there are not so many before {first}"
+            )
         return cls(
             train=tuple(first - WEEK * n for n in range(train + validation, validation, -1)),
             validation=tuple(first - WEEK * n for n in range(validation, 0, -1)),

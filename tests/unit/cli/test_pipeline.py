@@ -1,14 +1,17 @@
-"""`shoprank features`: which weeks it lays out."""
+"""The offline jobs: which weeks `features` lays out, and which options each refuses."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from feature_repo.paths import DataPaths
 from feature_repo.snapshots import snapshot_path
 from shoprank.cli.app import app
+from shoprank.errors import UserError
 from tests.world import events, write_world
 from training.schedule import HORIZON, Schedule
 
@@ -22,3 +25,34 @@ def test_until_says_of_which_monday_the_newest_snapshot_is(tmp_path: Path) -> No
     schedule = Schedule.read(paths)
     assert (schedule.serving, schedule.test) == (monday, monday - HORIZON)
     assert snapshot_path(paths, "item_features", monday).is_file()
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> DataPaths:
+    """Five weeks of events."""
+    return write_world(tmp_path / "data", [one for one in events() if one["event_time"] < datetime(2024, 2, 5)])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("features", "--test-cutoff", "0001-01-01"), "test cutoff 0001-01-01 00:00:00: no event lies before it"),
+        (("features", "--test-cutoff", "9999-12-31"), "test cutoff 9999-12-31 00:00:00: the events end at"),
+        (("features", "--until", "0001-01-01"), "complete until 0001-01-01 00:00:00: none lies before it"),
+        (("features", "--until", "9999-12-31"), "--until 9999-12-31 00:00:00: is still to come"),
+        (("features", "--memory-limit", "abc"), "memory limit 'abc': not a size such as 500MB"),
+        (("features", "--memory-limit", "1MB"), "memory limit '1MB': too small"),
+        (("evaluate-cold-start", "--test-weeks", "99999999"), "99999999 test weeks: the events from"),
+    ],
+)
+def test_an_option_beyond_what_can_be_is_refused_by_name(few: DataPaths, options: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(app, [*options, "--data", str(few.root)])
+    assert isinstance(done.exception, UserError)
+    assert said in str(done.exception)
+
+
+@pytest.mark.parametrize("job", ["dataset", "evaluate"])
+def test_a_negative_seed_is_refused(job: str) -> None:
+    done = CliRunner().invoke(app, [job, "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "--seed" in done.output

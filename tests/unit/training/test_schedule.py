@@ -51,6 +51,27 @@ def test_a_test_week_that_is_not_over_is_refused() -> None:
         plan(FIRST, LAST, datetime(2017, 12, 31))
 
 
+@pytest.mark.parametrize("test", [datetime.min, datetime(1969, 12, 31), FIRST])
+def test_a_test_cutoff_before_all_events_is_refused(test: datetime) -> None:
+    with pytest.raises(UserError, match=f"test cutoff {test}: no event lies before it; the first is of {FIRST}"):
+        plan(FIRST, LAST, test)
+
+
+def test_a_test_cutoff_at_the_end_of_time_is_refused() -> None:
+    with pytest.raises(UserError, match="test cutoff 9999-12-31 00:00:00: the events end at"):
+        plan(FIRST, LAST, datetime(9999, 12, 31))
+
+
+def test_events_that_are_complete_until_before_the_first_are_refused() -> None:
+    with pytest.raises(UserError, match="complete until 0001-01-01 00:00:00: none lies before it"):
+        plan(FIRST, datetime.min)
+
+
+@pytest.mark.parametrize("weeks", [99_999_999, 10**24])
+def test_more_weeks_than_time_has_are_as_many_as_the_events_have(weeks: int) -> None:
+    assert plan(FIRST, LAST, train_weeks=weeks).train == plan(FIRST, LAST, train_weeks=100).train
+
+
 def test_a_monday_is_its_own() -> None:
     assert monday(datetime(2017, 12, 4)) == datetime(2017, 12, 4)
     assert monday(datetime(2017, 12, 10, 23)) == datetime(2017, 12, 4)

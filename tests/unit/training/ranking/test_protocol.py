@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from shoprank.errors import UserError
 from training.ranking.protocol import last_weeks
 from training.ranking.slate import Slates, Week, by_generator, measured
+from training.ranking.weeks import Weeks
 from training.retrieval.log import Catalogue, PurchaseLog
 from training.retrieval.popularity import Popularity
 
@@ -37,9 +38,20 @@ def slates() -> Slates:
 
 def test_the_last_weeks_are_mondays_whose_windows_are_complete() -> None:
     last = datetime(1998, 4, 22, 23, 10)
-    assert last_weeks(last, 2) == (datetime(1998, 4, 6), datetime(1998, 4, 13))
+    assert last_weeks(datetime(1998, 4, 1), last, 2) == (datetime(1998, 4, 6), datetime(1998, 4, 13))
     with pytest.raises(UserError, match="at least 1"):
-        last_weeks(last, 0)
+        last_weeks(datetime(1998, 4, 1), last, 0)
+
+
+@pytest.mark.parametrize("count", [3, 99_999_999])
+def test_more_test_weeks_than_the_events_have_are_refused(count: int) -> None:
+    with pytest.raises(UserError, match=f"{count} test weeks: the events from .* have 2 whole ones"):
+        last_weeks(datetime(1998, 3, 30), datetime(1998, 4, 22), count)
+
+
+def test_weeks_before_all_time_are_refused() -> None:
+    with pytest.raises(UserError, match="99999999 weeks to train on and 1 to validate: there are not so many before"):
+        Weeks.before((datetime(2017, 12, 4),), train=99_999_999, validation=1)
 
 
 def test_without_repeats_a_slate_holds_nothing_that_is_owned() -> None:

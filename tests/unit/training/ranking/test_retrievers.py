@@ -103,9 +103,15 @@ def test_the_command_writes_what_each_retriever_and_blend_holds(paths: DataPaths
 
 
 def test_a_week_that_reaches_into_the_tests_is_refused(paths: DataPaths, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="reaches into the test weeks"):
-        evaluate_retrievers(paths, tmp_path, datetime(2017, 10, 24))
+    for cutoff in (datetime(2017, 10, 24), datetime.max):
+        with pytest.raises(UserError, match="reaches into the test weeks"):
+            evaluate_retrievers(paths, tmp_path, cutoff)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_week_in_which_nobody_bought_is_refused(paths: DataPaths, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the week of 0001-01-01: nobody bought anything in it who had bought before"):
+        evaluate_retrievers(paths, tmp_path, datetime.min)
 
 
 def test_the_page_holds_the_figures_of_the_last_run() -> None:

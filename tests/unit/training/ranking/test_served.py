@@ -94,6 +94,8 @@ def test_a_moment_without_a_snapshot_and_a_week_that_is_not_over_are_refused(log
     with pytest.raises(UserError, match="midnight of a Monday"):
         week_of(log, CUTOFF + timedelta(days=1))
     with pytest.raises(UserError, match="before the 7 days after it are over"):
+        week_of(log, datetime(9999, 12, 27))
+    with pytest.raises(UserError, match="before the 7 days after it are over"):
         week_of(log, monday(END))
 
 

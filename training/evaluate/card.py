@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from shoprank.bundle import Manifest
 from shoprank.errors import UserError
 from training.evaluate.card_markdown import markdown
 
-LIMITS = (
+RANKING_LIMITS = (
     "It was trained and tested on one shop's events. On another shop's it says nothing until it is trained on them.",
     "Users were not drawn at random, and those who gave no demographics are a segment of their own.",
     "The figures are of past purchases, not of an experiment: what a slate itself brings about is not measured.",
     "A user without purchases before the cutoff, and an item nobody bought, are scored from what little is known.",
+)
+TABLE_LIMITS = (
+    "It was trained and tested on one table's rows. On others it says nothing until it is trained on them.",
+    "What a row's label is due to is not measured: a column may tell the label and bring nothing about.",
 )
 
 
@@ -48,20 +53,34 @@ def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str,
     """What the card says, as JSON; None stands for what was not measured."""
     identity = {"name": manifest.model, "version": manifest.version, "head": manifest.head}
     measured = evaluation if evaluation and evaluation["model"] == identity else {}
-    training = manifest.training
+    table = manifest.training.get("table")
     return {
         "model": {**identity, "created_at": manifest.created_at},
+        "answers": _answers(table) if table else "how likely a user is to buy an item",
         "data": {
-            "window": {split: [_day(t) for t in ends] for split, ends in training.get("window", {}).items()},
-            "rows": training.get("rows", {}),
+            "window": _window(manifest.training, table),
+            "rows": manifest.training.get("rows", {}),
             "inputs": len(manifest.numeric) + len(manifest.categorical),
         },
         "classification": manifest.metrics,
         "test": measured.get("test"),
         "ranking": measured.get("segments", {}).get("whole"),
         "slices": measured.get("segments", {}).get("slices"),
-        "limits": list(LIMITS),
+        "limits": list(TABLE_LIMITS if table else RANKING_LIMITS),
     }
+
+
+def _answers(table: Mapping[str, Any]) -> str:
+    label = table["label"]
+    (positive,) = (value for value, meant in label["mapping"].items() if meant == 1)
+    return f"how likely {label['column']} is {positive} in a row of {table['file']}"
+
+
+def _window(training: Mapping[str, Any], table: Mapping[str, Any] | None) -> dict[str, list[str]]:
+    """First and last time of each split; those of a table may be numbers, and it has none where they are random."""
+    dated = table is None or table["columns"].get(table["split"]["by"]) == "date"
+    shown = _day if dated else str
+    return {split: [shown(time) for time in ends or ()] for split, ends in training.get("window", {}).items()}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ def markdown(card: dict[str, Any]) -> str:
     parts = [
         f"# {model['name']} v{model['version']}",
         f"A multilayer perceptron with a {model['head']} head over {card['data']['inputs']} inputs, made "
-        f"{model['created_at']}. It answers how likely a user is to buy an item.",
+        f"{model['created_at']}. It answers {card['answers']}.",
         "## Data",
         _data(card["data"]),
         "## Ranking",
@@ -35,10 +35,14 @@ def _data(data: dict[str, Any]) -> str:
     if not data["window"]:
         return "The bundle does not say."
     rows = [
-        [split, ends[0], ends[-1], f"{data['rows'][split]:,}" if split in data["rows"] else "not known"]
+        [split, *_ends(ends), f"{data['rows'][split]:,}" if split in data["rows"] else "not known"]
         for split, ends in data["window"].items()
     ]
-    return _table(["split", "first cutoff", "last cutoff", "rows"], rows)
+    return _table(["split", "first time", "last time", "rows"], rows)
+
+
+def _ends(times: Sequence[str]) -> tuple[str, str]:
+    return (times[0], times[-1]) if times else ("at random", "at random")
 
 
 def _ranking(card: dict[str, Any]) -> list[str]:

@@ -105,6 +105,40 @@ def test_words_of_the_data_cannot_break_a_table(tmp_path: Path) -> None:
     assert "<b>" not in (tmp_path / "out/model_card.html").read_text()
 
 
+def table_bundle_at(folder: Path, window: dict[str, list[int] | None], kind: str) -> Path:
+    table = {
+        "file": "leads.csv",
+        "label": {"column": "won", "mapping": {"no": 0, "yes": 1}},
+        "split": {"by": "at"},
+        "columns": {"at": kind},
+    }
+    training = {"window": window, "rows": {"train": 70}, "table": table}
+    manifest = Manifest("leads", 1, "table", "sigmoid", "2026-01-01", ("a",), (), "string", "0" * 64, training=training)
+    folder.mkdir()
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("window", "kind", "row"),
+    [
+        ({"train": None}, "dropped", "| train | at random | at random | 70 |"),
+        ({"train": [1_501_459_200, 1_510_531_200]}, "date", "| train | 2017-07-31 | 2017-11-13 | 70 |"),
+        ({"train": [7, 2**60]}, "number", f"| train | 7 | {2**60} | 70 |"),
+    ],
+)
+def test_the_card_of_a_tables_model_says_what_it_answers_and_how_the_table_was_split(
+    tmp_path: Path, window: dict[str, list[int] | None], kind: str, row: str
+) -> None:
+    write_card(table_bundle_at(tmp_path / "1", window, kind), None, tmp_path / "out")
+    text = (tmp_path / "out/model_card.md").read_text()
+    assert row in text
+    assert "It answers how likely won is yes in a row of leads.csv." in text
+    page = (tmp_path / "out/model_card.html").read_text()
+    assert all(f"<td>{cell}</td>" in page for cell in row.strip("| ").split(" | "))
+    assert "shop" not in text + page
+
+
 def test_a_card_lies_beside_its_bundle_and_is_no_version(tmp_path: Path) -> None:
     bundle = bundle_at(tmp_path / "3")
     before = sorted(bundle.iterdir())

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from feature_repo.paths import write_json
-from shoprank.bundle import Manifest
+from shoprank.bundle import MODEL, Manifest, verify
 from shoprank.errors import UserError
 from training.evaluate.card_markdown import markdown
 
@@ -36,10 +36,11 @@ def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, An
     """Write `model_card.html`, `model_card.md` and `model_card.json` into `out` and return what the JSON holds.
 
     evaluation: the JSON of `shoprank evaluate`, None for a bundle that none can be of yet; its figures are taken where
-    it is of this bundle, and where it is not, or is not there, the card says that they were not measured. Raises
-    UserError where it cannot be read.
+    it is of this bundle's graph, and where it is not, or is not there, the card says that they were not measured.
+    Raises UserError where it cannot be read or does not say of which graph it is, BundleError where the bundle was
+    altered.
     """
-    card = describe(Manifest.read(bundle), None if evaluation is None else _read(evaluation))
+    card = describe(verify(bundle), None if evaluation is None else _read(evaluation))
     template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
     page = template.get_template("card.html.j2").render(card=card)
     out.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,7 @@ def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, An
 
 def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str, Any]:
     """What the card says, as JSON; None stands for what was not measured."""
-    identity = {"name": manifest.model, "version": manifest.version, "head": manifest.head}
+    identity = identity_of(manifest)
     measured = evaluation if evaluation and evaluation["model"] == identity else {}
     table = manifest.training.get("table")
     return {
@@ -68,6 +69,12 @@ def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str,
         "slices": measured.get("segments", {}).get("slices"),
         "limits": list(TABLE_LIMITS if table else RANKING_LIMITS),
     }
+
+
+def identity_of(manifest: Manifest) -> dict[str, Any]:
+    """What tells a model from every other, as JSON: name, version and head, and the SHA-256 of its graph."""
+    named = {"name": manifest.model, "version": manifest.version, "head": manifest.head}
+    return {**named, "graph": manifest.files[MODEL]}
 
 
 def _answers(table: Mapping[str, Any]) -> str:
@@ -88,9 +95,11 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text())
-        found["model"]
+        known = "graph" in found["model"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the JSON of an evaluation; run `shoprank evaluate`") from error
+    if not known:
+        raise UserError(f"{path}: does not say of which graph it is, so of which model; run `shoprank evaluate` again")
     return dict(found)
 
 

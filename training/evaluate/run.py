@@ -21,7 +21,7 @@ from training.dataset.build import require_built
 from training.dataset.labels import truth
 from training.encoding import Encoding, fit_encoding
 from training.evaluate.baselines import Rows, Scorer, column, lightgbm, logistic_regression
-from training.evaluate.card import folder_of, write_card
+from training.evaluate.card import folder_of, identity_of, write_card
 from training.evaluate.ranking import Slates, ranking_metrics
 from training.evaluate.report import write_report
 from training.evaluate.segments import measured_by_segment, segments_of
@@ -70,7 +70,7 @@ def evaluate(
     if len(np.unique(label)) < 2:
         raise UserError(f"{test.folder}: the test week has labels of one class only")
     result = {
-        "model": {"name": manifest.model, "version": manifest.version, "head": manifest.head},
+        "model": identity_of(manifest),
         "test": _describe(paths, label),
         "classification": {
             c.name: metrics.evaluate(label, scores[c.name], None, seed) for c in contenders if c.is_log_odds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoprank.bundle import Manifest, versions
+from shoprank.bundle import MODEL, Manifest, versions
 from shoprank.errors import UserError
 from training.evaluate.card import folder_of, write_card
 from training.evaluate.segments import measured_by_segment
 
-IDENTITY = {"name": "purchase", "version": 3, "head": "sigmoid"}
+GRAPH = b"a graph"
+FILES = {MODEL: hashlib.sha256(GRAPH).hexdigest()}
+IDENTITY = {"name": "purchase", "version": 3, "head": "sigmoid", "graph": FILES[MODEL]}
 
 
 def bundle_at(folder: Path) -> Path:
     training = {"window": {"train": [1_501_459_200, 1_510_531_200]}, "rows": {"train": 1_234}}
     manifest = Manifest(
         "purchase", 3, "ranking", "sigmoid", "2026-01-01", ("a",), (), "int64", "0" * 64, training=training,
-        metrics={"roc_auc": 0.875},
+        metrics={"roc_auc": 0.875}, files=FILES,
     )  # fmt: skip
+    return written(manifest, folder)
+
+
+def written(manifest: Manifest, folder: Path) -> Path:
     folder.mkdir()
+    (folder / MODEL).write_bytes(GRAPH)
     (folder / "manifest.json").write_text(manifest.to_json())
     return folder
 
@@ -36,8 +44,8 @@ def segments() -> dict[str, Any]:
     return measured_by_segment(top, truth, {"age": age})
 
 
-def evaluation(path: Path, version: int = 3) -> Path:
-    found = {"model": {**IDENTITY, "version": version}, "test": {"cutoff": "2017-12-04T00:00:00"}}
+def evaluation(path: Path, **other: object) -> Path:
+    found = {"model": {**IDENTITY, **other}, "test": {"cutoff": "2017-12-04T00:00:00"}}
     path.write_text(json.dumps({**found, "segments": segments()}))
     return path
 
@@ -66,11 +74,11 @@ def test_a_card_holds_the_figures_of_its_own_bundle(tmp_path: Path) -> None:
     assert json.loads((bundle / "model_card.json").read_text()) == card
 
 
-@pytest.mark.parametrize("version", [None, 2])
-def test_without_an_evaluation_of_this_bundle_it_says_so(tmp_path: Path, version: int | None) -> None:
+@pytest.mark.parametrize("other", [None, {"version": 2}, {"graph": "b" * 64}])
+def test_without_an_evaluation_of_this_bundle_it_says_so(tmp_path: Path, other: dict[str, object] | None) -> None:
     path = tmp_path / "evaluation.json"
-    if version is not None:
-        evaluation(path, version)
+    if other is not None:
+        evaluation(path, **other)
     card = write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
     assert (card["ranking"], card["slices"], card["test"]) == (None, None, None)
     assert (tmp_path / "out/model_card.html").read_text().count("Not measured for this bundle") == 2
@@ -80,6 +88,13 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text("[]")
     with pytest.raises(UserError, match="not the JSON of an evaluation"):
+        write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
+
+
+def test_an_evaluation_that_does_not_say_of_which_graph_it_is_is_refused(tmp_path: Path) -> None:
+    path = evaluation(tmp_path / "evaluation.json")
+    path.write_text(path.read_text().replace('"graph"', '"other"'))
+    with pytest.raises(UserError, match=r"evaluation\.json: does not say of which graph it is"):
         write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
 
 
@@ -113,10 +128,10 @@ def table_bundle_at(folder: Path, window: dict[str, list[int] | None], kind: str
         "columns": {"at": kind},
     }
     training = {"window": window, "rows": {"train": 70}, "table": table}
-    manifest = Manifest("leads", 1, "table", "sigmoid", "2026-01-01", ("a",), (), "string", "0" * 64, training=training)
-    folder.mkdir()
-    (folder / "manifest.json").write_text(manifest.to_json())
-    return folder
+    manifest = Manifest(
+        "leads", 1, "table", "sigmoid", "2026-01-01", ("a",), (), "string", "0" * 64, training=training, files=FILES
+    )
+    return written(manifest, folder)
 
 
 @pytest.mark.parametrize(

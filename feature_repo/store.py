@@ -20,7 +20,7 @@ from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.snapshots import VIEWS, require_current
 from shoprank.bundle import Manifest, versions
-from shoprank.errors import FeatureStoreError
+from shoprank.errors import StoreNotReady
 
 REPO = Path(__file__).resolve().parent
 MATERIALIZED = "materialized.json"
@@ -67,10 +67,10 @@ def apply(paths: DataPaths, model_repository: Path, repo: Path = REPO) -> list[s
 def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     """The store, once it is applied and holds the views of `feature_repo.schema`. Enough to read features online.
 
-    Raises FeatureStoreError where the repository was not applied or its schema is another.
+    Raises StoreNotReady where the repository was not applied or its schema is another.
     """
     if not (paths.feast / "registry.db").is_file():
-        raise FeatureStoreError(f"{paths.feast / 'registry.db'}: the feature repository is not applied; {APPLY_FIRST}")
+        raise StoreNotReady(f"{paths.feast / 'registry.db'}: the feature repository is not applied; {APPLY_FIRST}")
     store = open_store(paths, repo)
     for name, fields in (
         ("user_features", views.user_fields()),
@@ -80,22 +80,22 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
         try:
             known = {f.name for f in store.get_feature_view(name).features}
         except FeastObjectNotFoundException as error:
-            raise FeatureStoreError(f"feature view {name} is not applied; {APPLY_FIRST}") from error
+            raise StoreNotReady(f"feature view {name} is not applied; {APPLY_FIRST}") from error
         if missing := {f.name for f in fields} - known:
-            raise FeatureStoreError(f"feature view {name} lacks {sorted(missing)}; {APPLY_FIRST}")
+            raise StoreNotReady(f"feature view {name} lacks {sorted(missing)}; {APPLY_FIRST}")
     return store
 
 
 def offline_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     """The applied store, once its views read the snapshots below `paths`: the registry names their folder.
 
-    Raises FeatureStoreError as `applied_store` does, and where the data folder was copied or moved since.
+    Raises StoreNotReady as `applied_store` does, and where the data folder was copied or moved since.
     """
     store = applied_store(paths, repo)
     for name in VIEWS:
         read, own = store.get_feature_view(name).batch_source.path, views.snapshot_files(paths, name)
         if read != own:
-            raise FeatureStoreError(f"feature view {name} is applied to {read}, not to {own}; {APPLY_FIRST}")
+            raise StoreNotReady(f"feature view {name} is applied to {read}, not to {own}; {APPLY_FIRST}")
     return store
 
 
@@ -111,7 +111,7 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
     """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
 
     Rows that are newer than the snapshot stay; `replace` removes them first, which an earlier cutoff needs. An
-    interrupted load can be run again. Raises FeatureStoreError where the repository is not applied to `paths`, and
+    interrupted load can be run again. Raises StoreNotReady where the repository is not applied to `paths`, and
     UserError where there is no such snapshot, or it is of other events than those ingested last.
     """
     store = offline_store(paths, repo)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from server.features import NO_ITEMS
 from server.items import Found, Items, Wanted
-from shoprank.errors import FeatureStoreError, UserError
+from shoprank.errors import StoreNotReady, UserError
 
 DESCRIPTION = ("item_id", "name", "department", "category", "subcategory", "brand")
 
@@ -97,6 +97,6 @@ class Listing:
             return known
         found = self._items.find(self._wanted, version)
         if not len(found):
-            raise FeatureStoreError(NO_ITEMS)
+            raise StoreNotReady(NO_ITEMS)
         known = self._known = _Known(version, Found(found.shelf, found.positions, []), int(found.at.max()))
         return known

@@ -31,7 +31,6 @@ from shoprank.errors import (
 
 CODES: tuple[tuple[type[ShoprankError], grpc.StatusCode], ...] = (
     (NotFound, grpc.StatusCode.NOT_FOUND),
-    (UserError, grpc.StatusCode.INVALID_ARGUMENT),
     (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
     (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
@@ -40,8 +39,10 @@ CODES: tuple[tuple[type[ShoprankError], grpc.StatusCode], ...] = (
     (TrafficError, grpc.StatusCode.FAILED_PRECONDITION),
     (Conflict, grpc.StatusCode.FAILED_PRECONDITION),
     (FeatureStoreError, grpc.StatusCode.UNAVAILABLE),
+    (UserError, grpc.StatusCode.INVALID_ARGUMENT),
     (ShoprankError, grpc.StatusCode.INTERNAL),
 )
+"""The first that an error is of is its code: a model that is not active is nothing wrong with a request."""
 FAILURES = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
 """Codes that say something is wrong here: these errors are logged."""
 

@@ -14,7 +14,7 @@ from feature_repo.packed.keys import keys_of
 from feature_repo.packed.reader import Reader
 from feature_repo.transforms import I64, ItemRows
 from server.users import MICROS, StoredUser, Users
-from shoprank.errors import FeatureStoreError
+from shoprank.errors import StoreNotReady
 
 NUMBERS, TIMES, KEYS = (
     tuple(f.name for f in block) for block in (schema.ITEM_NUMBERS, schema.ITEM_TIMES, schema.ITEM_KEYS)
@@ -82,7 +82,7 @@ class OnlineFeatures:
     def check(self) -> None:
         """Raise where the store has no items too: none were ever written, or it has lost what it had."""
         if not self.items_version():
-            raise FeatureStoreError(NO_ITEMS)
+            raise StoreNotReady(NO_ITEMS)
 
     def versions(self) -> tuple[int, ...]:
         """Numbers of which one grows with every write of users or items."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shoprank import traffic
-from shoprank.errors import BundleError, Conflict, NotFound, TrafficError, UserError
+from shoprank.errors import BundleError, Conflict, NoActiveModel, NotFound, TrafficError, UserError
 from shoprank.plain_file import text_of
 
 MANIFEST = "manifest.json"
@@ -169,10 +169,10 @@ def versions(repository: Path, model: str) -> list[int]:
 
 
 def current(repository: Path, model: str) -> Path:
-    """Directory of the active version. Raises BundleError where none is active."""
+    """Directory of the active version. Raises NoActiveModel where none is active."""
     link = model_directory(repository, model) / CURRENT
     if not link.is_dir():
-        raise BundleError(f"{link}: no active model; run `shoprank train` first")
+        raise NoActiveModel(f"{link}: no active model; run `shoprank train` first")
     return link.resolve()
 
 
@@ -219,7 +219,12 @@ def activate(repository: Path, model: str, version: int, expected: int | None = 
 
 
 def rollback(repository: Path, model: str, expected: int | None = None) -> int:
-    """Make the version that was active before the active one again and return it. Raises Conflict where none was."""
+    """Make the version that was active before the active one again and return it.
+
+    Raises NotFound where the model has no version, Conflict where none was active before.
+    """
+    if not versions(repository, model):
+        raise NotFound(f"model {model}: no version in {repository}")
     previous = linked(repository, model, PREVIOUS)
     if previous is None or previous == linked(repository, model):
         raise Conflict(f"model {model}: no version was active before this one")

@@ -1,7 +1,7 @@
 """The errors that shoprank raises on purpose.
 
-`UserError` is a mistake in what was asked or given (exit code 2, INVALID_ARGUMENT or NOT_FOUND);
-every other `ShoprankError` is a failure (exit code 1).
+`UserError` is a mistake in what was asked or given, or something that has to be done first (exit code 2, mostly
+INVALID_ARGUMENT or NOT_FOUND); every other `ShoprankError` is a failure (exit code 1).
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class BundleError(ShoprankError):
     """A model bundle that must not be served: missing, altered, or of another schema."""
 
 
+class NoActiveModel(BundleError, UserError):  # noqa: N818
+    """No version is active, or none that will do: one has to be trained first."""
+
+
 class TrafficError(ShoprankError):
     """A model's traffic file that cannot be read."""
 
@@ -75,6 +79,10 @@ class Conflict(ShoprankError):  # noqa: N818
 
 class FeatureStoreError(ShoprankError):
     """The feature store is away, not applied, or of another schema."""
+
+
+class StoreNotReady(FeatureStoreError, UserError):  # noqa: N818
+    """The feature store has to be applied or filled first; the message says by which command."""
 
 
 class ServerError(ShoprankError):

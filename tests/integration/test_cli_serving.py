@@ -135,7 +135,7 @@ def test_a_taken_port_ends_with_exit_code_2(address: str, trained: Shop) -> None
     assert f"127.0.0.1:{port}: cannot listen there; is the port taken?" in done.stderr
 
 
-def test_serving_without_a_model_ends_with_exit_code_1_and_what_to_do(trained: Shop, tmp_path: Path) -> None:
+def test_serving_without_a_model_ends_with_exit_code_2_and_what_to_do(trained: Shop, tmp_path: Path) -> None:
     done = run("serve", "--data", str(trained.paths.root), "--model-repository", str(tmp_path), "--port", "0")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no active model; run `shoprank train` first" in done.stderr

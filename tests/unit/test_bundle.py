@@ -284,6 +284,11 @@ def test_a_garbled_traffic_file_does_not_stand_in_the_way_of_a_rollback(tmp_path
     assert bundle.rollback(tmp_path, "m") == 1
 
 
+def test_a_rollback_of_a_model_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=f"model nope: no version in {tmp_path}"):
+        bundle.rollback(tmp_path, "nope")
+
+
 def test_no_active_model_is_refused(tmp_path: Path) -> None:
     write_bundle(tmp_path, 1)
     with pytest.raises(BundleError, match="no active model; run `shoprank train` first"):

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
 from shoprank.bundle import MODEL, Manifest, current, verify
-from shoprank.errors import BundleError, UserError
+from shoprank.errors import NoActiveModel, UserError
 from training import metrics
 from training.dataset.build import require_built
 from training.dataset.labels import truth
@@ -54,13 +54,13 @@ def evaluate(
     """Write `evaluation.json`, `evaluation.html` and the model's card into `out` and return what the JSON holds.
 
     The card is written beside the bundle as well, see `training.evaluate.card.folder_of`.
-    `stage` is told what begins. Raises UserError where the dataset is missing or of other events,
-    BundleError where no model is active.
+    `stage` is told what begins. Raises UserError where the dataset is missing or of other events, NoActiveModel where
+    no ranking model is active.
     """
     bundle = current(model_repository, model)
     manifest = verify(bundle)
     if manifest.kind != "ranking" or manifest.schema_hash != schema.schema_hash():
-        raise BundleError(f"{bundle}: not a ranking model over the present features; train again")
+        raise NoActiveModel(f"{bundle}: not a ranking model over the present features; train again")
     require_built(paths)
     test = Split(paths.dataset / "test", RANKING)
     stage("fitting baselines")

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import scipy.sparse as sp
 
 from feature_repo.paths import DataPaths
+from shoprank.errors import UserError
 from training.dataset.labels import epoch
 from training.retrieval.plan import Plan, read_plan
 from training.sql import parquet
@@ -129,7 +130,7 @@ def unseen(bought: Sparse, owned: Sparse) -> Sparse:
 
 
 def read_log(paths: DataPaths) -> PurchaseLog:
-    """Every purchase there is, with the catalogue of items and users."""
+    """Every purchase there is, with the catalogue of items and users. Raises UserError where nothing was ingested."""
     catalogue = read_catalogue(paths)
     with duckdb.connect() as connection:
         table = connection.sql(
@@ -155,7 +156,10 @@ def read_log(paths: DataPaths) -> PurchaseLog:
 
 
 def read_catalogue(paths: DataPaths) -> Catalogue:
-    """Users sorted by id and items by key."""
+    """Users sorted by id and items by key. Raises UserError where nothing was ingested."""
+    for file in (paths.users, paths.items):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; run `shoprank ingest` first")
     users = pq.read_table(paths.users, columns=["user_id"])["user_id"].to_numpy()
     items = pq.read_table(paths.items).sort_by("item_key")
     content = {

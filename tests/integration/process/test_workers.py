@@ -140,9 +140,9 @@ def test_a_server_that_is_stopped_while_its_workers_start_ends_with_0_and_logs_n
     assert "ended with" not in served.said()
 
 
-def test_a_server_whose_workers_cannot_start_says_why_and_ends_with_1(serve: Serve, tmp_path: Path) -> None:
+def test_a_server_whose_workers_have_no_model_says_so_and_ends_with_2(serve: Serve, tmp_path: Path) -> None:
     served = serve("--workers", "2", "--model-repository", str(tmp_path), wait=False)
-    assert served.process.wait(60) == 1
+    assert served.process.wait(60) == 2
     assert "no active model; run `shoprank train`" in served.said()
 
 
@@ -167,7 +167,7 @@ def test_a_server_gives_up_when_no_worker_comes_back(serve: Serve, trained: Shop
     shutil.rmtree(models)
     for worker in served.workers():
         os.kill(worker, signal.SIGKILL)
-    assert served.process.wait(60) == 1
+    assert served.process.wait(60) == 2
     assert "no active model" in served.said()
 
 

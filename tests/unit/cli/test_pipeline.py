@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from feature_repo.paths import DataPaths
 from feature_repo.snapshots import snapshot_path
+from shoprank.cli import main
 from shoprank.cli.app import app
 from shoprank.errors import UserError
 from tests.world import events, write_world
@@ -56,3 +57,30 @@ def test_a_negative_seed_is_refused(job: str) -> None:
     done = CliRunner().invoke(app, [job, "--seed", "-1"])
     assert done.exit_code == 2
     assert "--seed" in done.output
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        (("features",), "run `shoprank ingest` first"),
+        (("evaluate-cold-start",), "run `shoprank ingest` first"),
+        (("dataset",), "run `shoprank features` first"),
+        (("materialize",), "run `shoprank features` first"),
+        (("materialize", "--cutoff", "2024-06-17"), "run `shoprank apply` first"),
+        (("evaluate", "--model-repository", "none"), "run `shoprank train` first"),
+        (("model-card", "--model-repository", "none"), "run `shoprank train` first"),
+    ],
+)
+def test_what_has_to_be_done_first_is_a_mistake_of_the_users(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+    first: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["shoprank", *command, "--data", "empty"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert first in capsys.readouterr().err

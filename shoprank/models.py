@@ -44,7 +44,8 @@ class Version:
 class Model:
     """A model of the repository. current: version active in the repository; active: in the process that answered.
 
-    previous: version that a rollback makes active. Each of the three is 0 for none. etag: of the traffic.
+    previous: version that a rollback makes active. Each of the three is 0 for none. etag: of the traffic. reason: why
+    the traffic cannot be read, on disk; it counts as none then.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Model:
     traffic: Traffic
     etag: str
     versions: tuple[Version, ...]
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

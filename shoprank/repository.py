@@ -11,6 +11,9 @@ from shoprank.errors import BundleError, Conflict, TrafficError, UserError
 from shoprank.models import Model, Version
 from shoprank.traffic import Share, Traffic
 
+UNKNOWN = "unknown"
+"""Kind of a model none of whose manifests can be read."""
+
 
 def models(repository: Path) -> list[Model]:
     """Every model that has a version. Raises UserError where there is no such folder."""
@@ -21,16 +24,16 @@ def models(repository: Path) -> list[Model]:
 
 
 def model(repository: Path, name: str) -> Model:
-    """One model. Raises TrafficError where its traffic is garbled, UserError where it has no version."""
+    """One model, of the kind of its newest version that says so. Raises UserError where it has no version."""
     numbers = bundle.versions(repository, name)
     if not numbers:
         raise UserError(f"model {name}: no version in {repository}")
-    state = traffic.read(repository / name)
+    state, reason = _traffic(repository / name)
     current = bundle.linked(repository, name) or 0
     previous = bundle.linked(repository, name, bundle.PREVIOUS) or 0
     versions = tuple(_version(repository, name, n, _roles(n, current, previous, state)) for n in numbers)
-    kind = bundle.Manifest.read(repository / name / str(numbers[-1])).kind
-    return Model(name, kind, False, current, 0, previous, state, state.etag, versions)
+    kind = next(filter(None, (_kind(repository / name / str(n)) for n in reversed(numbers))), UNKNOWN)
+    return Model(name, kind, False, current, 0, previous, state, state.etag, versions, reason)
 
 
 def load(repository: Path, name: str, version: int) -> None:
@@ -51,13 +54,26 @@ def route(repository: Path, name: str, canary: Share | None, shadow: Share | Non
             bundle.checked(repository, name, share.version)
     home = bundle.model_directory(repository, name)
     with bundle.locked(home):
-        try:
-            now = traffic.read(home)
-        except TrafficError:
-            now = Traffic()
+        now, _ = _traffic(home)
         if etag and etag != now.etag:
             raise Conflict(f"model {name}: the traffic has changed meanwhile; look at it again")
         traffic.write(home, Traffic(canary, shadow, now.loaded))
+
+
+def _traffic(home: Path) -> tuple[Traffic, str]:
+    """The traffic, none where it is garbled, and what is wrong with it."""
+    try:
+        return traffic.read(home), ""
+    except TrafficError as error:
+        return Traffic(), str(error)
+
+
+def _kind(version: Path) -> str:
+    """The kind of a version, empty where its manifest cannot be read."""
+    try:
+        return bundle.Manifest.read(version).kind
+    except BundleError:
+        return ""
 
 
 def _version(repository: Path, name: str, version: int, roles: tuple[str, ...]) -> Version:

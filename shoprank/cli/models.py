@@ -12,7 +12,7 @@ from shoprank.cli.app import app
 from shoprank.cli.console import stdout
 from shoprank.cli.options import ModelName, ModelRepository
 from shoprank.cli.serving import Certificate, CertificateKey, RootCertificate, Token
-from shoprank.errors import UserError
+from shoprank.errors import TrafficError, UserError
 from shoprank.models import Activation, Model, ModelClient, Version
 from shoprank.traffic import Share, steps
 
@@ -148,6 +148,8 @@ def traffic(
         if any(value is not None for value in given):
             repository.route(model_repository, model, *_changed(now, *given), etag=now.etag)
             now = repository.model(model_repository, model)
+    if now.reason:
+        raise TrafficError(now.reason)
     for name, share in (("canary", now.traffic.canary), ("shadow", now.traffic.shadow)):
         print(f"models: {model} {name}: {f'version {share.version}, {share.percent:g} %' if share else 'none'}")
 
@@ -192,6 +194,8 @@ def _print(model: Model) -> None:
         made = f"{version.created_at:%Y-%m-%d %H:%M}" if version.created_at else "–"
         table.add_row(str(version.version), _state(model, version), made, *metrics)
     stdout().print(table)
+    if model.reason:
+        stdout().print(f"traffic: {model.reason}", highlight=False)
     for version in model.versions:
         if version.reason:
             stdout().print(f"version {version.version}: {version.reason}", highlight=False)

@@ -1,0 +1,27 @@
+"""What `shoprank evaluate` measured of a model stands in that model's card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoprank import bundle
+from tests.conftest import Shop
+from training.evaluate.run import evaluate
+
+
+def test_the_card_beside_the_bundle_has_the_figures_of_its_evaluation(trained: Shop, tmp_path: Path) -> None:
+    models, paths = tmp_path / "models", replace(trained.paths, root=tmp_path / "data")
+    shutil.copytree(trained.models, models, symlinks=True)
+    shutil.copytree(trained.paths.root, paths.root)
+    users = pq.read_table(paths.users)
+    pq.write_table(users.append_column("household_size", pa.nulls(len(users), pa.string())), paths.users)
+    result = evaluate(paths, models, "purchase", tmp_path / "out")
+    card = json.loads((models / "purchase" / "cards" / "1" / "model_card.json").read_text())
+    assert card["ranking"] == result["segments"]["whole"]
+    assert card["model"]["graph"] == bundle.sha256(models / "purchase" / "1" / bundle.MODEL)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.paths import DataPaths, write_json
+from feature_repo.schema import key_of
 from feature_repo.store import apply, materialize
 from shoprank.errors import FeatureStoreError, UserError
 from tests.conftest import Shop
@@ -159,6 +160,18 @@ def test_a_dataset_of_features_of_before_is_not_learned_from(dataset: Shop, tmp_
     for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
         pass
     schedule.write(paths)
+    with pytest.raises(UserError, match="is of other events, weeks or features; run `shoprank dataset` first"):
+        require_built(paths)
+
+
+def test_a_dataset_of_another_plan_of_promotions_is_not_learned_from(dataset: Shop, tmp_path: Path) -> None:
+    paths = copied(dataset, tmp_path)
+    start = dataset.schedule.test
+    promoted = {"item_id": "i1", "item_key": key_of("i1"), "starts_at": start, "ends_at": start + HORIZON}
+    shares = dict.fromkeys(("display_share", "mailer_share", "front_share"), 1.0)
+    pq.write_table(pa.Table.from_pylist([promoted | shares]), paths.promotions)
+    for _ in write_snapshots(paths, dataset.schedule.cutoffs, memory_limit="500MB"):
+        pass
     with pytest.raises(UserError, match="is of other events, weeks or features; run `shoprank dataset` first"):
         require_built(paths)
 

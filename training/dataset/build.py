@@ -21,6 +21,7 @@ from feast import FeatureStore
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
+from feature_repo.snapshots import fingerprint
 from feature_repo.store import offline_store
 from feature_repo.transforms import UserRow, assemble
 from shoprank.errors import UserError
@@ -96,8 +97,10 @@ def require_built(paths: DataPaths) -> None:
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `shoprank dataset` first")
     description = json.loads(path.read_text())
-    sampling = Sampling(**description.get("sampling", {}))  # the default's, where an earlier version built it
-    if description["key"] != dataset_key(paths, Schedule.read(paths), sampling, description["seed"]):
+    # Where an earlier version built it, the sampling is the default and the features are not told.
+    sampling, made_of = Sampling(**description.get("sampling", {})), description.get("features", fingerprint(paths))
+    key = dataset_key(paths, Schedule.read(paths), sampling, description["seed"])
+    if (description["key"], made_of) != (key, fingerprint(paths)):
         raise UserError(f"{paths.dataset}: is of other events, weeks or features; run `shoprank dataset` first")
 
 
@@ -117,7 +120,7 @@ def build(
     offline_store(paths)
     schedule.require_snapshots(paths)
     sampling = sampling or Sampling()
-    key = dataset_key(paths, schedule, sampling, seed)
+    key, made_of = dataset_key(paths, schedule, sampling, seed), fingerprint(paths)
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
     jobs = [(paths, shard, staged, seed) for shard in shards(schedule, sampling)]
@@ -128,8 +131,8 @@ def build(
     if not total:
         shutil.rmtree(staged, ignore_errors=True)
         raise UserError(f"{paths.features}: no features of the users of {paths.events}; run `shoprank features` first")
-    description = {"key": key, "seed": seed, "sampling": asdict(sampling), "schema_hash": schema.schema_hash()}
-    write_json(staged / DESCRIPTION, description)
+    how = {"key": key, "seed": seed, "sampling": asdict(sampling)}
+    write_json(staged / DESCRIPTION, {**how, "features": made_of, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
 

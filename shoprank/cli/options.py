@@ -11,9 +11,16 @@ from shoprank.errors import UserError
 
 
 def require_folder(path: Path | None) -> Path | None:
-    """A folder's path, whether or not it is there yet. Raises UserError where a file lies in its place or above it."""
+    """A folder's path, whether or not it is there yet.
+
+    Raises UserError where a file lies in its place or above it, and where there can be none of that name.
+    """
     for place in (path, *path.parents) if path else ():
-        if place.exists() and not place.is_dir():
+        try:
+            other = place.exists() and not place.is_dir()
+        except OSError as error:
+            raise UserError(f"{place}: {error.strerror}") from error
+        if other:
             raise UserError(f"{place}: is no folder")
     return path
 

@@ -51,7 +51,7 @@ def train(
             min=0, max=1, help="Share of trees' answers in what is learned, beside labels; 0.5, with --table 0."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
     table: Annotated[Path | None, typer.Option(help="Train on this CSV or Parquet file instead.")] = None,
     label: Annotated[str | None, typer.Option(help="With --table: the column to predict, of two values.")] = None,
     positive: Annotated[str | None, typer.Option(help="With --table: the label's positive value.")] = None,

@@ -41,3 +41,13 @@ def test_a_file_where_a_folder_is_wanted_is_named_and_exits_2(
         main()
     assert (ended.value.code, capsys.readouterr().err) == (2, f"shoprank: {file}: is no folder\n")
     assert file.read_text() == "kept"
+
+
+def test_a_folder_whose_name_is_too_long_is_named_and_exits_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["shoprank", "apply", "--data", "a" * 300])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("a: File name too long\n")

@@ -37,10 +37,12 @@ def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, An
 
     evaluation: the JSON of `shoprank evaluate`, None for a bundle that none can be of yet; its figures are taken where
     it is of this bundle's graph, and where it is not, or is not there, the card says that they were not measured.
-    Raises UserError where it cannot be read or does not say of which graph it is, BundleError where the bundle was
-    altered.
+    There is none of a table's model. Raises UserError where it cannot be read, or is of this name, version and head and
+    does not say of which graph, BundleError where the bundle was altered.
     """
-    card = describe(verify(bundle), None if evaluation is None else _read(evaluation))
+    manifest = verify(bundle)
+    measured = None if evaluation is None or "table" in manifest.training else _read(evaluation, manifest)
+    card = describe(manifest, measured)
     template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
     page = template.get_template("card.html.j2").render(card=card)
     out.mkdir(parents=True, exist_ok=True)
@@ -90,15 +92,15 @@ def _window(training: Mapping[str, Any], table: Mapping[str, Any] | None) -> dic
     return {split: [shown(time) for time in ends or ()] for split, ends in training.get("window", {}).items()}
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, manifest: Manifest) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
         found = json.loads(path.read_text())
-        known = "graph" in found["model"]
+        model = dict(found["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not the JSON of an evaluation; run `shoprank evaluate`") from error
-    if not known:
+    if "graph" not in model and identity_of(manifest).items() >= model.items():
         raise UserError(f"{path}: does not say of which graph it is, so of which model; run `shoprank evaluate` again")
     return dict(found)
 

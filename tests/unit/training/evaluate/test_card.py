@@ -92,10 +92,16 @@ def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_that_does_not_say_of_which_graph_it_is_is_refused(tmp_path: Path) -> None:
-    path = evaluation(tmp_path / "evaluation.json")
-    path.write_text(path.read_text().replace('"graph"', '"other"'))
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps({"model": {"name": "purchase", "version": 3, "head": "sigmoid"}}))
     with pytest.raises(UserError, match=r"evaluation\.json: does not say of which graph it is"):
         write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
+
+
+def test_an_evaluation_of_another_version_need_not_say_of_which_graph_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps({"model": {"name": "purchase", "version": 2, "head": "sigmoid"}}))
+    assert write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")["ranking"] is None
 
 
 def test_the_markdown_says_what_the_page_says(tmp_path: Path) -> None:

@@ -34,9 +34,15 @@ def fingerprint(paths: DataPaths) -> str:
 
 
 def read_written(paths: DataPaths) -> dict[str, str]:
-    """Fingerprint of what each snapshot there is was made of, by file name below the features."""
+    """Fingerprint of what each snapshot there is was made of, by file name below the features.
+
+    Of none where that cannot be read: they are to be made again.
+    """
     path = paths.features / WRITTEN
-    return json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except (ValueError, TypeError):
+        return {}
 
 
 def require_current(paths: DataPaths, cutoffs: Collection[datetime]) -> None:

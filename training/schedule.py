@@ -49,26 +49,30 @@ class Schedule:
     def read(cls, paths: DataPaths) -> Schedule:
         """The schedule of the last feature run.
 
-        Raises UserError where there is none, and where the snapshots are not all of its weeks and of the events as they
+        Raises UserError where there is none or it is damaged, and where a week has no snapshots of the events as they
         were ingested last: nothing is to be learned from features of others.
         """
         if not paths.schedule.is_file():
             raise UserError(f"{paths.schedule}: no such file; {RUN_FEATURES}")
-        fields = json.loads(paths.schedule.read_text())
-        schedule = cls(
-            train=tuple(map(datetime.fromisoformat, fields["train"])),
-            validation=tuple(map(datetime.fromisoformat, fields["validation"])),
-            test=datetime.fromisoformat(fields["test"]),
-            serving=datetime.fromisoformat(fields["serving"]),
-        )
-        schedule.require_snapshots(paths)
+        try:
+            fields = json.loads(paths.schedule.read_text())
+            schedule = cls(
+                train=tuple(map(datetime.fromisoformat, fields["train"])),
+                validation=tuple(map(datetime.fromisoformat, fields["validation"])),
+                test=datetime.fromisoformat(fields["test"]),
+                serving=datetime.fromisoformat(fields["serving"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{paths.schedule}: is damaged; {RUN_FEATURES}") from error
+        require_current(paths, schedule.cutoffs)
         return schedule
 
     def require_snapshots(self, paths: DataPaths) -> None:
         """Raise UserError unless the snapshots are of these weeks, no more, and of the events as they are now."""
         require_current(paths, self.cutoffs)
         for path in others(paths, self.cutoffs):
-            raise UserError(f"{path}: is of no week of {paths.schedule}; {RUN_FEATURES}")
+            advice = f"{RUN_FEATURES}, with the options of its last run"
+            raise UserError(f"{path}: is of no week of {paths.schedule}; {advice}")
 
 
 def monday(moment: datetime) -> datetime:

@@ -176,6 +176,16 @@ def test_a_dataset_of_another_plan_of_promotions_is_not_learned_from(dataset: Sh
         require_built(paths)
 
 
+@pytest.mark.parametrize("content", ["x", "{}", '{"key": ""}', '{"key": "", "seed": 0, "sampling": {"a": 1}}'])
+def test_a_dataset_whose_description_is_damaged_is_not_learned_from(
+    dataset: Shop, tmp_path: Path, content: str
+) -> None:
+    paths = copied(dataset, tmp_path)
+    (paths.dataset / "dataset.json").write_text(content)
+    with pytest.raises(UserError, match=r"dataset\.json: is damaged; run `shoprank dataset` first"):
+        require_built(paths)
+
+
 def test_a_dataset_without_rows_does_not_replace_one_that_has(dataset: Shop, tmp_path: Path) -> None:
     paths = copied(dataset, tmp_path)
     users = pq.read_table(paths.users)

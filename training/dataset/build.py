@@ -96,11 +96,15 @@ def require_built(paths: DataPaths) -> None:
     path = paths.dataset / DESCRIPTION
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `shoprank dataset` first")
-    description = json.loads(path.read_text())
-    # Where an earlier version built it, the sampling is the default and the features are not told.
-    sampling, made_of = Sampling(**description.get("sampling", {})), description.get("features", fingerprint(paths))
-    key = dataset_key(paths, Schedule.read(paths), sampling, description["seed"])
-    if (description["key"], made_of) != (key, fingerprint(paths)):
+    schedule, now = Schedule.read(paths), fingerprint(paths)
+    try:
+        description = json.loads(path.read_text())
+        # Where an earlier version built it, the sampling is the default and the features are not told.
+        sampling, made_of = Sampling(**description.get("sampling", {})), description.get("features", now)
+        key, seed = description["key"], description["seed"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is damaged; run `shoprank dataset` first") from error
+    if (key, made_of) != (dataset_key(paths, schedule, sampling, seed), now):
         raise UserError(f"{paths.dataset}: is of other events, weeks or features; run `shoprank dataset` first")
 
 

@@ -87,8 +87,11 @@ def _fingerprint(connection: DuckDBPyConnection, table: str) -> str:
 
 
 def event_range(paths: DataPaths) -> tuple[datetime, datetime]:
-    """Times (naive UTC) of the first and last ingested event. Raises UserError where nothing was ingested."""
+    """Times (naive UTC) of the first and last ingested event. Raises UserError where there are none to be read."""
     if not paths.quality.is_file():
         raise UserError(f"{paths.quality}: no such file; run `shoprank ingest` first")
-    fields = json.loads(paths.quality.read_text())
-    return datetime.fromisoformat(fields["first"]), datetime.fromisoformat(fields["last"])
+    try:
+        fields = json.loads(paths.quality.read_text())
+        return datetime.fromisoformat(fields["first"]), datetime.fromisoformat(fields["last"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{paths.quality}: is damaged; run `shoprank ingest` first") from error

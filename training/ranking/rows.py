@@ -105,7 +105,7 @@ def rows_at(
 
 def features(paths: DataPaths, log: PurchaseLog, cutoff: datetime, candidates: Candidates) -> tuple[F32, I64]:
     """Numbers (n·k, F) and keys (n·k, C) of the candidates, by the point-in-time join and the transforms of serving."""
-    Schedule.read(paths)  # refuses snapshots of other events
+    Schedule.read(paths).require_snapshots(paths)
     store, time = offline_store(paths), epoch(cutoff)
     catalogue = catalogue_at(store, log.catalogue.item_ids.tolist(), cutoff)
     if not len(catalogue):

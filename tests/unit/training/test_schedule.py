@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feature_repo.paths import DataPaths, write_json
-from feature_repo.snapshots import snapshot_path
+from feature_repo.snapshots import WRITTEN, snapshot_path
 from shoprank.errors import UserError
 from tests.world import END, START, events, write_world
 from training.features.snapshots import write_snapshots
@@ -106,12 +106,31 @@ def test_a_schedule_without_the_snapshots_of_all_its_weeks_is_refused(tmp_path: 
         Schedule.read(paths)
 
 
-def test_a_schedule_beside_snapshots_of_another_is_refused(tmp_path: Path) -> None:
+def test_snapshots_of_another_schedule_keep_nobody_from_reading_this_one_but_are_not_joined(tmp_path: Path) -> None:
     paths, schedule = written(tmp_path)
     for snapshots in write_snapshots(paths, [TEST - timedelta(days=3), *schedule.cutoffs], memory_limit="500MB"):
         assert snapshots.is_file()
-    with pytest.raises(UserError, match=r"2024-06-14T000000\.parquet: is of no week of .*schedule\.json"):
+    assert Schedule.read(paths) == schedule
+    with pytest.raises(UserError, match=r"2024-06-14T000000\.parquet: is of no week of .*schedule\.json; run"):
+        schedule.require_snapshots(paths)
+
+
+@pytest.mark.parametrize("content", ["x", "[]", '{"train": []}'])
+def test_a_damaged_schedule_is_named_with_the_command_that_mends_it(tmp_path: Path, content: str) -> None:
+    paths, _ = written(tmp_path)
+    paths.schedule.write_text(content)
+    with pytest.raises(UserError, match=r"schedule\.json: is damaged; run `shoprank features` first"):
         Schedule.read(paths)
+
+
+@pytest.mark.parametrize("content", ["x", "", "[1]"])
+def test_snapshots_that_nothing_tells_of_are_made_again(tmp_path: Path, content: str) -> None:
+    paths, schedule = written(tmp_path)
+    (paths.features / WRITTEN).write_text(content)
+    with pytest.raises(UserError, match="run `shoprank features` first"):
+        Schedule.read(paths)
+    list(write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"))
+    assert Schedule.read(paths) == schedule
 
 
 def test_reading_a_schedule_before_the_features_names_the_command(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import quiet, stderr, stdout
-from shoprank.cli.options import DataDir, ModelName, ModelRepository, Redis, require_folder
+from shoprank.cli.options import DataDir, ModelName, ModelRepository, Redis, ResultsDir
 from shoprank.errors import UserError
 
 
@@ -127,9 +127,7 @@ def evaluate(
     data: DataDir = Path("data"),
     model_repository: ModelRepository = Path("model_repository"),
     model: ModelName = "purchase",
-    out: Annotated[
-        Path | None, typer.Option(callback=require_folder, help="Folder of the report; DATA/evaluation by default.")
-    ] = None,
+    out: ResultsDir = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the baselines and the balanced sample.")] = 0,
 ) -> None:
     """Hold the active model against its baselines on the test week; writes JSON, a page, and the model's card."""

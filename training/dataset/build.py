@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,7 @@ from training.schedule import HORIZON, WEEK, Schedule
 
 ROWS_A_BATCH = 50_000
 DESCRIPTION = "dataset.json"
+RUN_DATASET = "run `shoprank dataset` first"
 
 SHARD_SCHEMA = pa.schema(
     [
@@ -86,26 +88,33 @@ def dataset_key(paths: DataPaths, schedule: Schedule, sampling: Sampling, seed: 
 
 
 def built_key(paths: DataPaths) -> str:
-    """The key of the dataset there is; empty where there is none."""
-    path = paths.dataset / DESCRIPTION
-    return str(json.loads(path.read_text()).get("key", "")) if path.is_file() else ""
+    """The key of the dataset there is; empty where there is none, or it cannot be read."""
+    return str(_description(paths).get("key", ""))
 
 
 def require_built(paths: DataPaths) -> None:
     """Raise UserError unless the dataset there is, is of the events, the schedule and the features as they are now."""
     path = paths.dataset / DESCRIPTION
     if not path.is_file():
-        raise UserError(f"{path}: no such file; run `shoprank dataset` first")
-    schedule, now = Schedule.read(paths), fingerprint(paths)
+        raise UserError(f"{path}: no such file; {RUN_DATASET}")
+    schedule, now, found = Schedule.read(paths), fingerprint(paths), _description(paths)
     try:
-        description = json.loads(path.read_text())
         # Where an earlier version built it, the sampling is the default and the features are not told.
-        sampling, made_of = Sampling(**description.get("sampling", {})), description.get("features", now)
-        key, seed = description["key"], description["seed"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is damaged; run `shoprank dataset` first") from error
+        sampling, made_of = Sampling(**found.get("sampling", {})), found.get("features", now)
+        key, seed = found["key"], found["seed"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: is damaged; {RUN_DATASET}") from error
     if (key, made_of) != (dataset_key(paths, schedule, sampling, seed), now):
-        raise UserError(f"{paths.dataset}: is of other events, weeks or features; run `shoprank dataset` first")
+        raise UserError(f"{paths.dataset}: is of other events, weeks or features; {RUN_DATASET}")
+
+
+def _description(paths: DataPaths) -> dict[str, Any]:
+    """What the dataset there is says of itself; nothing where there is none, or it cannot be read."""
+    path = paths.dataset / DESCRIPTION
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except (ValueError, TypeError):
+        return {}
 
 
 def build(

@@ -80,6 +80,14 @@ def active_users(log: PurchaseLog, cutoff: datetime, horizon: timedelta = HORIZO
     return np.intersect1d(log.before(cutoff).users, log.truth(cutoff, horizon).nonzero()[0]).astype(np.int64)
 
 
+def required_users(log: PurchaseLog, cutoff: datetime) -> I64:
+    """The active users of the week that begins at the cutoff. Raises UserError where there are none."""
+    users = active_users(log, cutoff)
+    if not len(users):
+        raise UserError(f"the week of {cutoff.date()}: nobody bought anything in it who had bought before")
+    return users
+
+
 def rows_at(
     paths: DataPaths,
     log: PurchaseLog,

@@ -28,7 +28,7 @@ from training.ranking.past import Past
 from training.ranking.protocol import Protocol
 from training.ranking.ranker import Model, Ranker
 from training.ranking.recall import candidate_recall, recall_by_source
-from training.ranking.rows import Rows, active_users, columns_of, rows_at
+from training.ranking.rows import Rows, columns_of, required_users, rows_at
 from training.ranking.slate import Slates, Week, by_scores, kept_by_generator
 from training.ranking.stored import fit_stored
 from training.ranking.tuning import Tuned, tune
@@ -129,11 +129,12 @@ def kept_rows(work: Evaluation, cutoff: datetime, seconds: dict[str, float], par
         if spent_on.is_file():
             seconds.update(json.loads(spent_on.read_text()))
         return Rows.read(path)
+    users = required_users(work.log, cutoff)[part[0] :: part[1]]
     times = [perf_counter()]
     blend = fit_blend(work.log.before(cutoff), contenders.generators(), contenders.weights(), work.stage)
     times.append(perf_counter())
     work.stage(f"candidates at {cutoff:%Y-%m-%d}")
-    candidates = blend.candidates(active_users(work.log, cutoff)[part[0] :: part[1]], CANDIDATES)
+    candidates = blend.candidates(users, CANDIDATES)
     times.append(perf_counter())
     rows = rows_at(work.paths, work.log, cutoff, candidates)
     times.append(perf_counter())

@@ -12,7 +12,7 @@ import numpy as np
 
 from training.evaluate.slates import F64, accuracy, member
 from training.ranking.arrays import write_arrays
-from training.ranking.rows import Rows, active_users
+from training.ranking.rows import Rows, required_users
 from training.retrieval.generator import Generator, pieces, top
 from training.retrieval.log import F32, I32, I64, PurchaseLog, Sparse, unseen
 from training.schedule import HORIZON
@@ -38,10 +38,13 @@ class Week:
 
     @classmethod
     def at(cls, log: PurchaseLog, cutoff: datetime, step: int = 1, repeats: bool = True) -> Week:
-        """The week of purchases that begins at the cutoff, of every `step`-th user."""
+        """The week of purchases that begins at the cutoff, of every `step`-th user.
+
+        Raises UserError where nobody bought anything before and in it.
+        """
         past, truth = log.before(cutoff), log.truth(cutoff, HORIZON)
         owned = past.owned()
-        return cls(cutoff, past, active_users(log, cutoff)[::step], truth, unseen(truth, owned), owned, repeats)
+        return cls(cutoff, past, required_users(log, cutoff)[::step], truth, unseen(truth, owned), owned, repeats)
 
     def shown(self, slates: Slates) -> I32:
         """The slates' items as they are shown, (n, 20): where nobody takes an item again, those of `explore`."""

@@ -27,7 +27,7 @@ from training.ranking.outcome import RESAMPLES, Households, Outcome, compared, d
 from training.ranking.past import Past
 from training.ranking.protocol import last_weeks
 from training.ranking.ranker import Ranker
-from training.ranking.rows import Rows, active_users, columns_of, rows_at
+from training.ranking.rows import Rows, columns_of, required_users, rows_at
 from training.ranking.slate import Slates, Week, by_generator, by_scores
 from training.ranking.studies import BLEND, Study
 from training.ranking.tuning import Tuned, tune
@@ -154,10 +154,9 @@ def champion_and_members() -> list[Ranker]:
 
 def _rows(work: Work, sources: Sources, cutoff: datetime) -> Rows:
     work.stage(f"candidates at {cutoff:%Y-%m-%d}")
+    users = required_users(work.log, cutoff)
     blend = fit_blend(work.log.before(cutoff), [g for g, _ in sources], [w for _, w in sources])
-    return rows_at(
-        work.paths, work.log, cutoff, blend.candidates(active_users(work.log, cutoff), work.study.candidates)
-    )
+    return rows_at(work.paths, work.log, cutoff, blend.candidates(users, work.study.candidates))
 
 
 def _result(work: Work, tuned: Sequence[Tuned], outcomes: dict[str, Outcome]) -> dict[str, Any]:

@@ -130,7 +130,10 @@ def unseen(bought: Sparse, owned: Sparse) -> Sparse:
 
 
 def read_log(paths: DataPaths) -> PurchaseLog:
-    """Every purchase there is, with the catalogue of items and users. Raises UserError where nothing was ingested."""
+    """Every purchase there is, with the catalogue of items and users.
+
+    Raises UserError where nothing was ingested, or no purchase among it.
+    """
     catalogue = read_catalogue(paths)
     with duckdb.connect() as connection:
         table = connection.sql(
@@ -140,6 +143,8 @@ def read_log(paths: DataPaths) -> PurchaseLog:
             from {parquet(paths.events, "*.parquet")} where event_type = 'purchase' order by event_time, event_id
             """,
         ).to_arrow_table()
+    if not len(table):
+        raise UserError(f"{paths.events}: no purchase among the events")
     users = np.searchsorted(catalogue.user_ids.astype(str), table["user_id"].to_numpy().astype(str))
     baskets = table["basket"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     _, baskets = np.unique(users * (baskets.max() + 1) + baskets, return_inverse=True)

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shoprank.cli.app import app
+from shoprank.errors import UserError
 from tests.world import events, write_world
 from training.ranking import cold_users
 from training.ranking.cold import Hidden, cold_start
@@ -192,3 +193,18 @@ def test_the_command_writes_what_the_page_is_written_from(tmp_path: Path) -> Non
     result = json.loads((tmp_path / "out/cold-start.json").read_text())
     assert result["protocol"]["cutoffs"] == ["2024-06-17"]
     assert f"{result['protocol']['households']:,}; of" in page.read_text()
+
+
+@pytest.mark.parametrize("command", [["evaluate-cold-start"], ["evaluate-ranking"], ["evaluate-retrievers"]])
+def test_events_without_a_purchase_are_refused(tmp_path: Path, command: list[str]) -> None:
+    write_world(tmp_path / "data", [event for event in events() if event["event_type"] != "purchase"])
+    done = CliRunner().invoke(app, [*command, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    assert str(done.exception) == f"{tmp_path / 'data/events'}: no purchase among the events"
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_weeks_before_the_first_purchase_are_refused(tmp_path: Path) -> None:
+    write_world(tmp_path / "data", events())
+    done = CliRunner().invoke(app, ["evaluate-cold-start", "--data", str(tmp_path / "data")])
+    assert isinstance(done.exception, UserError)
+    assert "nobody bought anything in it who had bought before" in str(done.exception)

@@ -45,7 +45,7 @@ class Model:
     """A model of the repository. current: version active in the repository; active: in the process that answered.
 
     previous: version that a rollback makes active. Each of the three is 0 for none. etag: of the traffic. reason: why
-    the traffic cannot be read, on disk; it counts as none then.
+    the traffic on disk cannot be read; a server leaves it as it was, and without one it counts as none.
     """
 
     name: str
@@ -183,6 +183,7 @@ def _model(message: pb.Model) -> Model:
         ),
         etag=traffic.etag,
         versions=tuple(map(_version, message.versions)),
+        reason=message.reason,
     )
 
 

@@ -77,7 +77,7 @@ class Models:
         self._known = set(bundle.versions(repository, name))
         self._recent: list[int] = []
         self._unloaded: set[int] = set()
-        self._garbled = ""
+        self.garbled = ""
         self._published: ProcessState | None = None
 
     def of(self, user_id: str) -> Model:
@@ -211,11 +211,11 @@ class Models:
         """What the repository asks for; what cannot be read, traffic or `current`, stays as it was."""
         kept = self.wanted
         try:
-            wanted, self._garbled = traffic.read(self._home), ""
+            wanted, self.garbled = traffic.read(self._home), ""
         except TrafficError as error:
             wanted = kept.traffic
-            if str(error) != self._garbled:
-                self._garbled = str(error)
+            if str(error) != self.garbled:
+                self.garbled = str(error)
                 self.counts.garbled += 1
                 log.error("%s: the traffic stays as it was: %s", self.name, error)
         active = bundle.linked(self.repository, self.name)

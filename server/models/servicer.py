@@ -109,6 +109,7 @@ def described(found: ModelStatus, served: bool) -> pb.Model:
             etag=found.traffic.etag,
         ),
         versions=map(_version_message, found.versions),
+        reason=found.reason,
     )
 
 

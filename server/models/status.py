@@ -44,7 +44,10 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """A model. current: version that the repository calls active. active: version that serves here; 0 for none."""
+    """A model. current: version that the repository calls active. active: version that serves here; 0 for none.
+
+    reason: why the traffic in the repository cannot be read, so that it stays as it was; empty where it can be.
+    """
 
     name: str
     current: int
@@ -52,6 +55,7 @@ class ModelStatus:
     previous: int
     traffic: Traffic
     versions: tuple[VersionStatus, ...]
+    reason: str
 
 
 def status(models: Models) -> ModelStatus:
@@ -76,6 +80,7 @@ def status(models: Models) -> ModelStatus:
             _version(models, v, tuple(role for role, which in served.items() if which == v))
             for v in sorted({*there, *loaded, *models.versions.failed(), *asked})
         ),
+        reason=models.garbled,
     )
 
 

@@ -148,10 +148,12 @@ def traffic(
         if any(value is not None for value in given):
             repository.route(model_repository, model, *_changed(now, *given), etag=now.etag)
             now = repository.model(model_repository, model)
-    if now.reason:
+    if now.reason and not address:
         raise TrafficError(now.reason)
     for name, share in (("canary", now.traffic.canary), ("shadow", now.traffic.shadow)):
         print(f"models: {model} {name}: {f'version {share.version}, {share.percent:g} %' if share else 'none'}")
+    if now.reason:
+        raise TrafficError(f"{address} leaves the traffic as it was: {now.reason}")
 
 
 def _changed(

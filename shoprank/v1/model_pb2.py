@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shoprank/v1/model.proto\x12\x0bshoprank.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.shoprank.v1.VersionState\x12\'\n\x05roles\x18\x03 \x03(\x0e\x32\x18.shoprank.v1.VersionRole\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07metrics\x18\x06 \x03(\x0b\x32&.shoprank.v1.ModelVersion.MetricsEntry\x12\x13\n\x0bschema_hash\x18\x07 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\x0cTrafficShare\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"\x86\x01\n\x07Traffic\x12)\n\x06\x63\x61nary\x18\x01 \x01(\x0b\x32\x19.shoprank.v1.TrafficShare\x12)\n\x06shadow\x18\x02 \x01(\x0b\x32\x19.shoprank.v1.TrafficShare\x12\x17\n\x0floaded_versions\x18\x03 \x03(\x05\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"\xd2\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x17\n\x0f\x63urrent_version\x18\x04 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x05 \x01(\x05\x12\x18\n\x10previous_version\x18\x06 \x01(\x05\x12%\n\x07traffic\x18\x07 \x01(\x0b\x32\x14.shoprank.v1.Traffic\x12+\n\x08versions\x18\x08 \x03(\x0b\x32\x19.shoprank.v1.ModelVersion\"L\n\x0cProcessState\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x02 \x01(\x05\x12\x17\n\x0floaded_versions\x18\x03 \x03(\x05\"\"\n\x11ListModelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.shoprank.v1.Model\"2\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"6\n\x11LoadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"8\n\x13UnloadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\"\xbd\x01\n\x14\x41\x63tivateModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12%\n\x18\x65xpected_current_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x19\n\x0cwait_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x1b\n\x19_expected_current_versionB\x0f\n\r_wait_seconds\"|\n\x15\x41\x63tivateModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\x12,\n\tprocesses\x18\x02 \x03(\x0b\x32\x19.shoprank.v1.ProcessState\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"\x95\x01\n\x14RollbackModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x18\x65xpected_current_version\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x1b\n\x19_expected_current_versionB\x0f\n\r_wait_seconds\"|\n\x15RollbackModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\x12,\n\tprocesses\x18\x02 \x03(\x0b\x32\x19.shoprank.v1.ProcessState\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"I\n\x11SetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x07traffic\x18\x02 \x01(\x0b\x32\x14.shoprank.v1.Traffic\"7\n\x12SetTrafficResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model*\xb5\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x18\n\x14VERSION_STATE_LOADED\x10\x03\x12\x19\n\x15VERSION_STATE_WAITING\x10\x04\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x05*\x91\x01\n\x0bVersionRole\x12\x1c\n\x18VERSION_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_ROLE_ACTIVE\x10\x01\x12\x17\n\x13VERSION_ROLE_CANARY\x10\x02\x12\x17\n\x13VERSION_ROLE_SHADOW\x10\x03\x12\x19\n\x15VERSION_ROLE_PREVIOUS\x10\x04\x32\xfa\x03\n\x0cModelService\x12M\n\nListModels\x12\x1e.shoprank.v1.ListModelsRequest\x1a\x1f.shoprank.v1.ListModelsResponse\x12J\n\tLoadModel\x12\x1d.shoprank.v1.LoadModelRequest\x1a\x1e.shoprank.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.shoprank.v1.UnloadModelRequest\x1a .shoprank.v1.UnloadModelResponse\x12V\n\rActivateModel\x12!.shoprank.v1.ActivateModelRequest\x1a\".shoprank.v1.ActivateModelResponse\x12V\n\rRollbackModel\x12!.shoprank.v1.RollbackModelRequest\x1a\".shoprank.v1.RollbackModelResponse\x12M\n\nSetTraffic\x12\x1e.shoprank.v1.SetTrafficRequest\x1a\x1f.shoprank.v1.SetTrafficResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17shoprank/v1/model.proto\x12\x0bshoprank.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.shoprank.v1.VersionState\x12\'\n\x05roles\x18\x03 \x03(\x0e\x32\x18.shoprank.v1.VersionRole\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x07metrics\x18\x06 \x03(\x0b\x32&.shoprank.v1.ModelVersion.MetricsEntry\x12\x13\n\x0bschema_hash\x18\x07 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"0\n\x0cTrafficShare\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0f\n\x07percent\x18\x02 \x01(\x01\"\x86\x01\n\x07Traffic\x12)\n\x06\x63\x61nary\x18\x01 \x01(\x0b\x32\x19.shoprank.v1.TrafficShare\x12)\n\x06shadow\x18\x02 \x01(\x0b\x32\x19.shoprank.v1.TrafficShare\x12\x17\n\x0floaded_versions\x18\x03 \x03(\x05\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\"\xe2\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06served\x18\x03 \x01(\x08\x12\x17\n\x0f\x63urrent_version\x18\x04 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x05 \x01(\x05\x12\x18\n\x10previous_version\x18\x06 \x01(\x05\x12%\n\x07traffic\x18\x07 \x01(\x0b\x32\x14.shoprank.v1.Traffic\x12+\n\x08versions\x18\x08 \x03(\x0b\x32\x19.shoprank.v1.ModelVersion\x12\x0e\n\x06reason\x18\t \x01(\t\"L\n\x0cProcessState\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x16\n\x0e\x61\x63tive_version\x18\x02 \x01(\x05\x12\x17\n\x0floaded_versions\x18\x03 \x03(\x05\"\"\n\x11ListModelsRequest\x12\r\n\x05model\x18\x01 \x01(\t\"8\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.shoprank.v1.Model\"2\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"6\n\x11LoadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"8\n\x13UnloadModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\"\xbd\x01\n\x14\x41\x63tivateModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12%\n\x18\x65xpected_current_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12\x19\n\x0cwait_seconds\x18\x05 \x01(\x01H\x01\x88\x01\x01\x42\x1b\n\x19_expected_current_versionB\x0f\n\r_wait_seconds\"|\n\x15\x41\x63tivateModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\x12,\n\tprocesses\x18\x02 \x03(\x0b\x32\x19.shoprank.v1.ProcessState\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"\x95\x01\n\x14RollbackModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x18\x65xpected_current_version\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cwait_seconds\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x1b\n\x19_expected_current_versionB\x0f\n\r_wait_seconds\"|\n\x15RollbackModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model\x12,\n\tprocesses\x18\x02 \x03(\x0b\x32\x19.shoprank.v1.ProcessState\x12\x12\n\neverywhere\x18\x03 \x01(\x08\"I\n\x11SetTrafficRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x07traffic\x18\x02 \x01(\x0b\x32\x14.shoprank.v1.Traffic\"7\n\x12SetTrafficResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.shoprank.v1.Model*\xb5\x01\n\x0cVersionState\x12\x1d\n\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERSION_STATE_AVAILABLE\x10\x01\x12\x19\n\x15VERSION_STATE_LOADING\x10\x02\x12\x18\n\x14VERSION_STATE_LOADED\x10\x03\x12\x19\n\x15VERSION_STATE_WAITING\x10\x04\x12\x19\n\x15VERSION_STATE_REFUSED\x10\x05*\x91\x01\n\x0bVersionRole\x12\x1c\n\x18VERSION_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13VERSION_ROLE_ACTIVE\x10\x01\x12\x17\n\x13VERSION_ROLE_CANARY\x10\x02\x12\x17\n\x13VERSION_ROLE_SHADOW\x10\x03\x12\x19\n\x15VERSION_ROLE_PREVIOUS\x10\x04\x32\xfa\x03\n\x0cModelService\x12M\n\nListModels\x12\x1e.shoprank.v1.ListModelsRequest\x1a\x1f.shoprank.v1.ListModelsResponse\x12J\n\tLoadModel\x12\x1d.shoprank.v1.LoadModelRequest\x1a\x1e.shoprank.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.shoprank.v1.UnloadModelRequest\x1a .shoprank.v1.UnloadModelResponse\x12V\n\rActivateModel\x12!.shoprank.v1.ActivateModelRequest\x1a\".shoprank.v1.ActivateModelResponse\x12V\n\rRollbackModel\x12!.shoprank.v1.RollbackModelRequest\x1a\".shoprank.v1.RollbackModelResponse\x12M\n\nSetTraffic\x12\x1e.shoprank.v1.SetTrafficRequest\x1a\x1f.shoprank.v1.SetTrafficResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._loaded_options = None
   _globals['_MODELVERSION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_VERSIONSTATE']._serialized_start=1902
-  _globals['_VERSIONSTATE']._serialized_end=2083
-  _globals['_VERSIONROLE']._serialized_start=2086
-  _globals['_VERSIONROLE']._serialized_end=2231
+  _globals['_VERSIONSTATE']._serialized_start=1918
+  _globals['_VERSIONSTATE']._serialized_end=2099
+  _globals['_VERSIONROLE']._serialized_start=2102
+  _globals['_VERSIONROLE']._serialized_end=2247
   _globals['_MODELVERSION']._serialized_start=74
   _globals['_MODELVERSION']._serialized_end=379
   _globals['_MODELVERSION_METRICSENTRY']._serialized_start=333
@@ -47,33 +47,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAFFIC']._serialized_start=432
   _globals['_TRAFFIC']._serialized_end=566
   _globals['_MODEL']._serialized_start=569
-  _globals['_MODEL']._serialized_end=779
-  _globals['_PROCESSSTATE']._serialized_start=781
-  _globals['_PROCESSSTATE']._serialized_end=857
-  _globals['_LISTMODELSREQUEST']._serialized_start=859
-  _globals['_LISTMODELSREQUEST']._serialized_end=893
-  _globals['_LISTMODELSRESPONSE']._serialized_start=895
-  _globals['_LISTMODELSRESPONSE']._serialized_end=951
-  _globals['_LOADMODELREQUEST']._serialized_start=953
-  _globals['_LOADMODELREQUEST']._serialized_end=1003
-  _globals['_LOADMODELRESPONSE']._serialized_start=1005
-  _globals['_LOADMODELRESPONSE']._serialized_end=1059
-  _globals['_UNLOADMODELREQUEST']._serialized_start=1061
-  _globals['_UNLOADMODELREQUEST']._serialized_end=1113
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=1115
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=1171
-  _globals['_ACTIVATEMODELREQUEST']._serialized_start=1174
-  _globals['_ACTIVATEMODELREQUEST']._serialized_end=1363
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=1365
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=1489
-  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1492
-  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1641
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1643
-  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1767
-  _globals['_SETTRAFFICREQUEST']._serialized_start=1769
-  _globals['_SETTRAFFICREQUEST']._serialized_end=1842
-  _globals['_SETTRAFFICRESPONSE']._serialized_start=1844
-  _globals['_SETTRAFFICRESPONSE']._serialized_end=1899
-  _globals['_MODELSERVICE']._serialized_start=2234
-  _globals['_MODELSERVICE']._serialized_end=2740
+  _globals['_MODEL']._serialized_end=795
+  _globals['_PROCESSSTATE']._serialized_start=797
+  _globals['_PROCESSSTATE']._serialized_end=873
+  _globals['_LISTMODELSREQUEST']._serialized_start=875
+  _globals['_LISTMODELSREQUEST']._serialized_end=909
+  _globals['_LISTMODELSRESPONSE']._serialized_start=911
+  _globals['_LISTMODELSRESPONSE']._serialized_end=967
+  _globals['_LOADMODELREQUEST']._serialized_start=969
+  _globals['_LOADMODELREQUEST']._serialized_end=1019
+  _globals['_LOADMODELRESPONSE']._serialized_start=1021
+  _globals['_LOADMODELRESPONSE']._serialized_end=1075
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1077
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1129
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1131
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1187
+  _globals['_ACTIVATEMODELREQUEST']._serialized_start=1190
+  _globals['_ACTIVATEMODELREQUEST']._serialized_end=1379
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=1381
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=1505
+  _globals['_ROLLBACKMODELREQUEST']._serialized_start=1508
+  _globals['_ROLLBACKMODELREQUEST']._serialized_end=1657
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_start=1659
+  _globals['_ROLLBACKMODELRESPONSE']._serialized_end=1783
+  _globals['_SETTRAFFICREQUEST']._serialized_start=1785
+  _globals['_SETTRAFFICREQUEST']._serialized_end=1858
+  _globals['_SETTRAFFICRESPONSE']._serialized_start=1860
+  _globals['_SETTRAFFICRESPONSE']._serialized_end=1915
+  _globals['_MODELSERVICE']._serialized_start=2250
+  _globals['_MODELSERVICE']._serialized_end=2756
 # @@protoc_insertion_point(module_scope)

@@ -240,6 +240,7 @@ class Model(_message.Message):
     PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
     TRAFFIC_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name, 1 to 64 letters, digits, _ or -."""
     kind: _builtins.str
@@ -252,6 +253,8 @@ class Model(_message.Message):
     """Version that is active in this process: another one for a moment, or where current_version is refused; 0 for none."""
     previous_version: _builtins.int
     """Version that a rollback makes active; 0 for none."""
+    reason: _builtins.str
+    """Why the traffic in the repository cannot be read; it stays as it was, as `traffic` says. Empty where it can be."""
     @_builtins.property
     def traffic(self) -> Global___Traffic:
         """Who is served what beside it."""
@@ -271,10 +274,11 @@ class Model(_message.Message):
         previous_version: _builtins.int = ...,
         traffic: Global___Traffic | None = ...,
         versions: _abc.Iterable[Global___ModelVersion] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["traffic", b"traffic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "current_version", b"current_version", "kind", b"kind", "name", b"name", "previous_version", b"previous_version", "served", b"served", "traffic", b"traffic", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "current_version", b"current_version", "kind", b"kind", "name", b"name", "previous_version", b"previous_version", "reason", b"reason", "served", b"served", "traffic", b"traffic", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from typer.testing import CliRunner
 
 from server.models.model import Model
 from shoprank import Client, ServerError, traffic
+from shoprank.cli.app import app
 from shoprank.traffic import Share
 from tests.integration.models.conftest import Served
 
@@ -79,6 +81,15 @@ def test_a_traffic_file_written_by_hand_is_followed_and_a_garbled_one_is_not(
     _until(lambda: served.running.models.served.counts.garbled == 1)
     assert versions(served, ["u1"]) == {"u1": 2}
     assert any("the traffic stays as it was" in r.getMessage() for r in caplog.records)
+    (model,) = served.admin.list("purchase")
+    assert model.traffic.canary == Share(2, 10_000)
+    assert "traffic.json" in model.reason
+    shown = CliRunner().invoke(app, ["models", "traffic", "--address", served.address])
+    assert shown.exit_code == 1
+    assert "canary: version 2, 100 %" in shown.output
+    assert str(shown.exception) == f"{served.address} leaves the traffic as it was: {model.reason}"
+    served.admin.route("purchase", None, None)
+    assert served.admin.list("purchase")[0].reason == ""
 
 
 def test_a_shadow_scores_every_call_as_its_graph_does_and_is_never_served(

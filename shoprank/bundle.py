@@ -169,10 +169,12 @@ def versions(repository: Path, model: str) -> list[int]:
 
 
 def current(repository: Path, model: str) -> Path:
-    """Directory of the active version. Raises NoActiveModel where none is active."""
+    """Directory of the active version. Raises NoActiveModel where none is active, with how to have one."""
     link = model_directory(repository, model) / CURRENT
     if not link.is_dir():
-        raise NoActiveModel(f"{link}: no active model; run `shoprank train` first")
+        newest = versions(repository, model)[-1:]
+        advice = f"models activate {newest[0]} --model {model}" if newest else "train"
+        raise NoActiveModel(f"{link}: no active model; run `shoprank {advice}` first")
     return link.resolve()
 
 

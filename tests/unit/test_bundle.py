@@ -289,9 +289,12 @@ def test_a_rollback_of_a_model_that_is_not_there_is_not_found(tmp_path: Path) ->
         bundle.rollback(tmp_path, "nope")
 
 
-def test_no_active_model_is_refused(tmp_path: Path) -> None:
-    write_bundle(tmp_path, 1)
+def test_no_active_model_is_refused_with_what_makes_one_active(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no active model; run `shoprank train` first"):
+        bundle.current(tmp_path, "m")
+    for version in (1, 2):
+        write_bundle(tmp_path, version)
+    with pytest.raises(BundleError, match="no active model; run `shoprank models activate 2 --model m` first"):
         bundle.current(tmp_path, "m")
 
 

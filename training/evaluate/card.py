@@ -58,6 +58,7 @@ def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str,
     measured = evaluation if evaluation and evaluation["model"] == identity else {}
     table = manifest.training.get("table")
     return {
+        "kind": manifest.kind,
         "model": {**identity, "created_at": manifest.created_at},
         "answers": _answers(table) if table else "how likely a user is to buy an item",
         "data": {

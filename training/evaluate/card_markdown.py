@@ -12,18 +12,15 @@ METRICS = {"ndcg@10": "NDCG@10", "recall@10": "Recall@10", "ndcg@20": "NDCG@20",
 
 def markdown(card: dict[str, Any]) -> str:
     """The card that `training.evaluate.card.describe` gives, as Markdown."""
-    model = card["model"]
+    model, ranks = card["model"], card["kind"] == "ranking"
     parts = [
         f"# {model['name']} v{model['version']}",
         f"A multilayer perceptron with a {model['head']} head over {card['data']['inputs']} inputs, made "
         f"{model['created_at']}. It answers {card['answers']}.",
         "## Data",
         _data(card["data"]),
-        "## Ranking",
-        *_ranking(card),
-        "## Ranking by segment",
-        *_segments(card["slices"]),
-        "## Purchase probability",
+        *(["## Ranking", *_ranking(card), "## Ranking by segment", *_segments(card["slices"])] if ranks else []),
+        "## Purchase probability" if ranks else "## Probability",
         *_classification(card["classification"]),
         "## Limits",
         "\n".join(f"- {limit}" for limit in card["limits"]),

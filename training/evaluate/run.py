@@ -54,13 +54,15 @@ def evaluate(
     """Write `evaluation.json`, `evaluation.html` and the model's card into `out` and return what the JSON holds.
 
     The card is written beside the bundle as well, see `training.evaluate.card.folder_of`.
-    `stage` is told what begins. Raises UserError where the dataset is missing or of other events, NoActiveModel where
-    no ranking model is active.
+    `stage` is told what begins. Raises UserError where the dataset is missing or of other events, or the model is a
+    table's, NoActiveModel where no version is active or the active one is of other features.
     """
     bundle = current(model_repository, model)
     manifest = verify(bundle)
-    if manifest.kind != "ranking" or manifest.schema_hash != schema.schema_hash():
-        raise NoActiveModel(f"{bundle}: not a ranking model over the present features; train again")
+    if manifest.kind != "ranking":
+        raise UserError(f"model {model}: is of kind {manifest.kind}, so no ranking of users' items; name another")
+    if manifest.schema_hash != schema.schema_hash():
+        raise NoActiveModel(f"{bundle}: is of other features than there are; run `shoprank train` again")
     require_built(paths)
     test = Split(paths.dataset / "test", RANKING)
     stage("fitting baselines")

@@ -135,8 +135,9 @@ def table_bundle_at(folder: Path, window: dict[str, list[int] | None], kind: str
     }
     training = {"window": window, "rows": {"train": 70}, "table": table}
     manifest = Manifest(
-        "leads", 1, "table", "sigmoid", "2026-01-01", ("a",), (), "string", "0" * 64, training=training, files=FILES
-    )
+        "leads", 1, "table", "sigmoid", "2026-01-01", ("a",), (), "string", "0" * 64,
+        training=training, metrics={"roc_auc": 0.7}, files=FILES,
+    )  # fmt: skip
     return written(manifest, folder)
 
 
@@ -158,6 +159,8 @@ def test_the_card_of_a_tables_model_says_what_it_answers_and_how_the_table_was_s
     page = (tmp_path / "out/model_card.html").read_text()
     assert all(f"<td>{cell}</td>" in page for cell in row.strip("| ").split(" | "))
     assert "shop" not in text + page
+    assert "Ranking" not in text + page
+    assert "Not measured" not in text + page
 
 
 def test_a_card_lies_beside_its_bundle_and_is_no_version(tmp_path: Path) -> None:

@@ -16,10 +16,13 @@ def bounded(limit: str) -> Iterator[None]:
 
     Raises UserError where that is no size, and where the work does not fit into it.
     """
+    wrong = UserError(f"memory limit {limit!r}: not a size such as 500MB or 2GB")
+    if limit.strip().startswith("-"):  # DuckDB takes it for no limit
+        raise wrong
     try:
         duckdb.connect(config={"memory_limit": limit}).close()
     except duckdb.ParserException as error:
-        raise UserError(f"memory limit {limit!r}: not a size such as 500MB or 2GB") from error
+        raise wrong from error
     try:
         yield
     except duckdb.OutOfMemoryException as error:

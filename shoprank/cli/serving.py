@@ -11,6 +11,7 @@ import typer
 
 from shoprank.cli.app import app
 from shoprank.cli.console import stdout
+from shoprank.cli.options import require_folder
 from shoprank.client import DEFAULT_ADDRESS, Client
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def serve(
         clock=clock.value if clock else None, process=None if workers is None else {"workers": workers},
         security={"insecure": True} if insecure else None,
     )  # fmt: skip
+    for folder in (given.data, given.model_repository):
+        require_folder(folder)
     logs.configure(given.telemetry)
     serve_until_told(given, ready=lambda what, address: print(f"serve: {what} on {address}", flush=True))
     print("serve: stopped")

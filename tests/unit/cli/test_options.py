@@ -20,6 +20,8 @@ FOLDERS = (
     ("evaluate", "--out"),
     ("model-card", "--out"),
     ("evaluate-served", "--out"),
+    ("serve", "--data"),
+    ("serve", "--model-repository"),
 )
 
 

@@ -187,7 +187,7 @@ def test_a_later_event_than_now_is_future_by_default(tmp_path: Path) -> None:
     assert ingest(ShopLog([str(log)]), DataPaths(tmp_path / "data")).rejected == {"future time": 1}
 
 
-@pytest.mark.parametrize("size", ["lots", "0", "1"])
+@pytest.mark.parametrize("size", ["lots", "0", "1", "-1", " -500MB"])
 def test_a_memory_limit_that_is_no_size_is_an_error(tmp_path: Path, size: str) -> None:
     source = ShopLog([str(write_log(tmp_path / "events.csv", line()))])
     with pytest.raises(UserError, match=f"memory limit '{size}': not a size such as 500MB"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,13 +14,23 @@ from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 
 VIEWS = ("user_features", "user_history", "item_features")
+STAMP = "%Y-%m-%dT%H%M%S"
 WRITTEN = "written.json"
 RUN_FEATURES = "run `shoprank features` first"
 
 
 def snapshot_path(paths: DataPaths, view: str, cutoff: datetime) -> Path:
     """File of one view's snapshot at a cutoff (naive UTC)."""
-    return paths.features / view / f"{cutoff:%Y-%m-%dT%H%M%S}.parquet"
+    return paths.features / view / f"{cutoff:{STAMP}}.parquet"
+
+
+def cutoffs_there(paths: DataPaths) -> list[datetime]:
+    """The cutoffs (naive UTC) that any view has a snapshot of, ascending. Files of other names are none."""
+    found = set()
+    for name in {path.stem for view in VIEWS for path in (paths.features / view).glob("*.parquet")}:
+        with suppress(ValueError):
+            found.add(datetime.strptime(name, STAMP))
+    return sorted(found)
 
 
 def fingerprint(paths: DataPaths) -> str:

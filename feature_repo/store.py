@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +15,21 @@ import yaml
 from feast import FeatureStore
 from feast.errors import FeastObjectNotFoundException
 from feast.repo_config import RepoConfig
+from google.protobuf.message import DecodeError
 
 from feature_repo import schema, views
 from feature_repo.packed import packed_store
-from feature_repo.paths import DataPaths, write_json
-from feature_repo.snapshots import VIEWS, require_current
+from feature_repo.paths import DataPaths, write_json, write_text
+from feature_repo.snapshots import VIEWS, cutoffs_there, require_current
 from shoprank.bundle import Manifest, versions
-from shoprank.errors import StoreNotReady
+from shoprank.errors import StoreNotReady, UserError
 
 REPO = Path(__file__).resolve().parent
 MATERIALIZED = "materialized.json"
 APPLY_FIRST = "run `shoprank apply` first"
+FEAST_SETTINGS = "feature_store.yaml"
+REDIS_VARIABLE = "${SHOPRANK_REDIS}"
+"""What stands for the URL of Redis in a file, as it may hold a password; Feast puts the variable's value there."""
 
 
 def service_name(model: str, version: int) -> str:
@@ -46,31 +51,56 @@ def service_names(model_repository: Path) -> list[str]:
 
 def open_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     """The Feast store of `repo`: its registry is below `paths.feast`, its online store there or in `paths.redis`."""
-    config: dict[str, Any] = yaml.safe_load((repo / "feature_store.yaml").read_text())
-    config["registry"]["path"] = str(paths.feast.resolve() / "registry.db")
+    return FeatureStore(config=RepoConfig(repo_path=repo, **_settings(paths, repo, paths.redis)))
+
+
+def _settings(paths: DataPaths, repo: Path, redis: str | None) -> dict[str, Any]:
+    """The repository's `feature_store.yaml` with the registry and the online store of `paths`."""
+    config: dict[str, Any] = yaml.safe_load((repo / FEAST_SETTINGS).read_text())
+    config["registry"]["path"] = str(_registry(paths))
     online = config["online_store"]
-    if paths.redis is not None:
-        online |= {"backend": "redis", "connection_string": paths.redis}
+    if redis is not None:
+        online |= {"backend": "redis", "connection_string": redis}
     elif online.get("backend", "lmdb") == "lmdb":
         online["path"] = str(paths.online.resolve())
-    return FeatureStore(config=RepoConfig(repo_path=repo, **config))
+    return config
+
+
+def _registry(paths: DataPaths) -> Path:
+    return paths.feast.resolve() / "registry.db"
+
+
+@contextmanager
+def _reading_registry(paths: DataPaths) -> Iterator[None]:
+    """Enclose what reads the registry. Raises StoreNotReady where it is damaged."""
+    try:
+        yield
+    except DecodeError as error:
+        raise StoreNotReady(f"{_registry(paths)}: is damaged; remove it, then run `shoprank apply`") from error
 
 
 def apply(paths: DataPaths, model_repository: Path, repo: Path = REPO) -> list[str]:
-    """Register the repository's objects and return their names. Applying again changes nothing."""
+    """Register the repository's objects and return their names. Applying again changes nothing.
+
+    Leaves a `feature_store.yaml` beside the registry, for Feast's own command line. Raises StoreNotReady where there is
+    a registry and it is damaged.
+    """
     paths.feast.mkdir(parents=True, exist_ok=True)
     objects = views.build(paths, service_names(model_repository))
-    open_store(paths, repo).apply(objects)
+    with _reading_registry(paths):
+        open_store(paths, repo).apply(objects)
+    settings = _settings(paths, repo, REDIS_VARIABLE if paths.redis else None)
+    write_text(paths.feast / FEAST_SETTINGS, yaml.safe_dump(settings, sort_keys=False))
     return [o.name for o in objects]
 
 
 def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
     """The store, once it is applied and holds the views of `feature_repo.schema`. Enough to read features online.
 
-    Raises StoreNotReady where the repository was not applied or its schema is another.
+    Raises StoreNotReady where the repository was not applied, its schema is another or its registry is damaged.
     """
-    if not (paths.feast / "registry.db").is_file():
-        raise StoreNotReady(f"{paths.feast / 'registry.db'}: the feature repository is not applied; {APPLY_FIRST}")
+    if not _registry(paths).is_file():
+        raise StoreNotReady(f"{_registry(paths)}: the feature repository is not applied; {APPLY_FIRST}")
     store = open_store(paths, repo)
     for name, fields in (
         ("user_features", views.user_fields()),
@@ -78,7 +108,8 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
         ("item_features", views.item_fields()),
     ):
         try:
-            known = {f.name for f in store.get_feature_view(name).features}
+            with _reading_registry(paths):
+                known = {f.name for f in store.get_feature_view(name).features}
         except FeastObjectNotFoundException as error:
             raise StoreNotReady(f"feature view {name} is not applied; {APPLY_FIRST}") from error
         if missing := {f.name for f in fields} - known:
@@ -117,6 +148,8 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
     store = offline_store(paths, repo)
     online = packed_store(store)
     moment = cutoff.replace(tzinfo=UTC)
+    if (there := cutoffs_there(paths)) and cutoff not in there:
+        raise UserError(f"no snapshot of {cutoff}; there are {len(there)}, from {there[0]} to {there[-1]}")
     require_current(paths, [cutoff])
     mark = paths.feast / MATERIALIZED
     mark.unlink(missing_ok=True)
@@ -130,8 +163,11 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
 
 def is_materialized(paths: DataPaths, cutoff: datetime) -> bool:
     """Whether the last materialization that ended was of the snapshots of `cutoff` as they are now."""
-    mark = paths.feast / MATERIALIZED
-    return mark.is_file() and bool(json.loads(mark.read_text())["key"] == _snapshot_key(paths, cutoff))
+    try:
+        mark = json.loads((paths.feast / MATERIALIZED).read_text())
+        return bool(mark["key"] == _snapshot_key(paths, cutoff))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _snapshot_key(paths: DataPaths, cutoff: datetime) -> str:

@@ -104,7 +104,7 @@ def test_redis_serves_what_lmdb_serves(
 def test_a_snapshot_that_is_not_there_is_a_users_mistake(trained: Shop) -> None:
     from datetime import datetime
 
-    with pytest.raises(UserError, match="no snapshot of 2001-01-01"):
+    with pytest.raises(UserError, match="no snapshot of 2001-01-01 00:00:00; there are 7, from 2024-05-13 00:00:00 to"):
         list(materialize(trained.paths, datetime(2001, 1, 1)))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from feature_repo.paths import write_json
+from feature_repo.paths import write_json, write_text
 from shoprank.bundle import MODEL, Manifest, verify
 from shoprank.errors import UserError
 from training.evaluate.card_markdown import markdown
@@ -45,9 +45,8 @@ def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, An
     card = describe(manifest, measured)
     template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
     page = template.get_template("card.html.j2").render(card=card)
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / "model_card.html", page)
-    _write(out / "model_card.md", markdown(card))
+    write_text(out / "model_card.html", page)
+    write_text(out / "model_card.md", markdown(card))
     write_json(out / "model_card.json", card)
     return card
 
@@ -104,12 +103,6 @@ def _read(path: Path, manifest: Manifest) -> dict[str, Any] | None:
     if "graph" not in model and identity_of(manifest).items() >= model.items():
         raise UserError(f"{path}: does not say of which graph it is, so of which model; run `shoprank evaluate` again")
     return dict(found)
-
-
-def _write(path: Path, text: str) -> None:
-    staged = path.with_name(f"{path.name}.tmp")
-    staged.write_text(text)
-    staged.replace(path)
 
 
 def _day(seconds: float) -> str:

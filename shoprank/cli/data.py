@@ -65,9 +65,9 @@ def ingest(
 def synthesize(
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     events: Annotated[int, typer.Option(min=1, help="Events to write, about.")] = 1_000_000,
-    users: Annotated[int, typer.Option(min=1)] = 50_000,
-    items: Annotated[int, typer.Option(min=1)] = 20_000,
-    days: Annotated[int, typer.Option(min=1)] = 120,
+    users: Annotated[int, typer.Option(min=1, max=10_000_000)] = 50_000,
+    items: Annotated[int, typer.Option(min=1, max=100_000_000)] = 20_000,
+    days: Annotated[int, typer.Option(min=1, max=10_000)] = 120,
     dirty: Annotated[float, typer.Option(min=0, max=1, help="Share of rows spoiled on purpose.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

@@ -9,6 +9,9 @@ from feature_repo.paths import pattern
 FIRST_TIME = "290309-12-22 (BC) 00:00:00"
 """The first timestamp that DuckDB can write as text. Files can hold earlier ones, and they would end the connection."""
 
+MOST_WHOLE = 1e38
+"""Below it lie the floats that DuckDB's greatest integer holds."""
+
 
 def literal(text: str) -> str:
     """`text` as an SQL string."""
@@ -28,11 +31,17 @@ def writable(column: str) -> str:
 def as_text(expression: str) -> str:
     """An SQL expression as text.
 
-    A whole number has no decimals where floats are kept: pandas makes 1001.0 of an id of 1001 in a column with gaps.
+    A whole number has no decimals where floats or decimals are kept: pandas makes 1001.0 of an id of 1001 in a column
+    with gaps, and NaN of a gap, which is null.
     """
-    text = f"cast({expression} as varchar)"
-    whole = f"regexp_replace({text}, '\\.0$', '')"
-    return f"case when typeof({expression}) in ('FLOAT', 'DOUBLE') then {whole} else {text} end"
+    text, kind = f"cast({expression} as varchar)", f"typeof({expression})"
+    number = f"try_cast({text} as double)"
+    whole = f"{number} = trunc({number}) and abs({number}) < {MOST_WHOLE}"
+    return (
+        f"case when {kind} in ('FLOAT', 'DOUBLE') then case when isnan({number}) then null "
+        f"when {whole} then cast(cast({number} as hugeint) as varchar) else {text} end "
+        f"when {kind} like 'DECIMAL%' then regexp_replace({text}, '\\.0+$', '') else {text} end"
+    )
 
 
 def file_literal(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +105,29 @@ def test_whole_ids_in_columns_of_floats_have_no_decimals(tmp_path: Path) -> None
     ingested = ingest_mapped(tmp_path, tmp_path / "e.parquet", column_map)
     assert sorted((e["user_id"], e["item_id"]) for e in ingested.events()) == [("7", "1000000000000000"), ("8.5", "2")]
     assert [(i["item_id"], i["name"]) for i in rows(ingested.paths.items)] == [("1000000000000000", None), ("2", "Tea")]
+
+
+@pytest.mark.parametrize(
+    ("ids", "text"),
+    [
+        (pa.array([Decimal("1001.00"), Decimal("1001.50")], pa.decimal128(10, 2)), ["1001", "1001.50"]),
+        (pa.array([1e16, 1e17]), ["10000000000000000", "100000000000000000"]),
+        (pa.array([16_777_216, 1e10], pa.float32()), ["16777216", "10000000000"]),
+    ],
+)
+def test_ids_that_are_numbers_are_written_out(tmp_path: Path, ids: pa.Array, text: list[str]) -> None:
+    at = ["2019-10-01", "2019-10-02"]
+    pq.write_table(pa.table({"at": at, "who": ids, "sku": [1, 1], "paid": [1, 1]}), tmp_path / "e.parquet")
+    events = ingest_mapped(tmp_path, tmp_path / "e.parquet", MAP).events()
+    assert sorted(e["user_id"] for e in events) == sorted(text)
+
+
+def test_no_number_among_floats_is_a_missing_value(tmp_path: Path) -> None:
+    at, nan = ["2019-10-01", "2019-10-02"], float("nan")
+    pq.write_table(pa.table({"at": at, "who": [7.0, nan], "sku": [1, 1], "paid": [nan, 1]}), tmp_path / "e.parquet")
+    ingested = ingest_mapped(tmp_path, tmp_path / "e.parquet", MAP)
+    assert [(e["user_id"], e["price"]) for e in ingested.events()] == [("7", None)]
+    assert ingested.report.rejected == {"missing user_id": 1}
 
 
 def test_a_parquet_timestamp_is_read_as_utc(tmp_path: Path) -> None:

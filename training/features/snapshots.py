@@ -20,6 +20,7 @@ from training.features.history import user_history
 from training.features.inputs import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Inputs, keyed
 from training.features.items import item_features
 from training.features.users import user_features
+from training.held import held
 from training.memory import bounded
 
 WEEK = timedelta(days=7)
@@ -86,16 +87,17 @@ def write_snapshots(
 
     A file whose events have not changed since is left as it is. Each is written whole or not at all. In the end those
     of other events or cutoffs are removed: who takes the newest at a time must not meet them.
-    Raises UserError where nothing was ingested, or the memory limit is no size or too small.
+    Raises UserError where nothing was ingested, or the memory limit is no size or too small, and Conflict while another
+    job writes there.
     """
-    with bounded(memory_limit):
+    for file in (paths.items, paths.users, paths.quality):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; run `shoprank ingest` first")
+    with bounded(memory_limit), held(paths.root):
         yield from _snapshots(paths, cutoffs, memory_limit, threads)
 
 
 def _snapshots(paths: DataPaths, cutoffs: Sequence[datetime], memory_limit: str, threads: int | None) -> Iterator[Path]:
-    for file in (paths.items, paths.users, paths.quality):
-        if not file.is_file():
-            raise UserError(f"{file}: no such file; run `shoprank ingest` first")
     made_of = fingerprint(paths)
     connection = _connect(paths, memory_limit, threads)
     events = connection.read_parquet(pattern(paths.events, "*.parquet"), table_name="events", hive_partitioning=False)

@@ -7,11 +7,9 @@ source larger than memory goes through. The result is put in place by renames at
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +17,8 @@ import duckdb
 from duckdb import DuckDBPyConnection
 
 from feature_repo.paths import DataPaths, write_json
-from shoprank.errors import Conflict, ShoprankError, UserError
+from shoprank.errors import ShoprankError, UserError
+from training.held import held
 from training.ingest.clean import DUPLICATE, IDENTITY
 from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
@@ -55,8 +54,8 @@ def ingest(
     """Write clean events, items, users, rejected rows and the quality report below `paths`.
 
     until: naive UTC; a later event is rejected as of the future (default: now). What was there before stays until all
-    is written. Raises UserError where the source cannot be read, no row of it is
-    usable, or the memory limit is wrong or too small, and Conflict while another ingest writes there.
+    is written. Raises UserError where the source cannot be read, no row of it is usable, or the memory limit is wrong
+    or too small, and Conflict while another job writes there.
     """
     with _staged(paths.root) as staged:
         with bounded(memory_limit), _connect(staged, memory_limit) as connection:
@@ -69,23 +68,19 @@ def ingest(
 def _staged(root: Path) -> Iterator[Path]:
     """An empty folder below `root`, for this ingest alone; it is removed in the end.
 
-    The folder `root` is locked meanwhile. The lock ends with the process that holds it, however that ends.
+    The folder `root` is held meanwhile.
     """
     staged = root / "ingest.tmp"
-    with ExitStack() as held:
+    with held(root):
+        shutil.rmtree(staged, ignore_errors=True)
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(root, os.O_RDONLY)
-            held.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir()
-        except BlockingIOError as error:
-            raise Conflict(f"{root}: another ingest into this folder is running") from error
         except OSError as error:
             raise UserError(f"{root}: cannot be written: {error.strerror}") from error
-        held.callback(shutil.rmtree, staged, ignore_errors=True)
-        yield staged
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def _connect(staged: Path, memory_limit: str) -> DuckDBPyConnection:

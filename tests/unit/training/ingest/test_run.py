@@ -11,6 +11,7 @@ import pytest
 from feature_repo.paths import DataPaths
 from shoprank.errors import Conflict, UserError
 from tests.shop_log import UNTIL, Ingested, ingest_file, ingest_log, line, rows, write_log
+from training.features.snapshots import write_snapshots
 from training.ingest import event_range, ingest
 from training.ingest.shoplog import ShopLog
 
@@ -97,8 +98,10 @@ def test_an_ingest_beside_another_into_the_same_folder_is_refused(tmp_path: Path
 
     def ingest_beside(name: str, done: int, total: int) -> None:
         if name == "cleaning" and not refused:
-            with pytest.raises(Conflict, match="data: another ingest into this folder is running"):
+            with pytest.raises(Conflict, match="data: another `shoprank ingest` or `features` writes into this folder"):
                 ingest_log(tmp_path, line(user_id="700"))
+            with pytest.raises(Conflict, match="another `shoprank ingest` or `features`"):
+                list(write_snapshots(earlier.paths, [UNTIL]))
             refused.append(name)
 
     log = write_log(tmp_path / "mine.csv", line(user_id="503"))

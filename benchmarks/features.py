@@ -27,7 +27,8 @@ from benchmarks.redis_server import redis_server
 from feature_repo.packed import packed_store
 from feature_repo.packed.keys import keys_of
 from feature_repo.packed.lmdb_backend import LmdbBackend
-from feature_repo.packed.redis_backend import RedisBackend, redis_keys
+from feature_repo.packed.redis_backend import RedisBackend
+from feature_repo.packed.redis_keys import redis_keys
 from feature_repo.packed.view import table_of
 from feature_repo.paths import write_json
 from shoprank.cli.console import quiet

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,52 +14,15 @@ from redis.exceptions import RedisClusterException
 
 from feature_repo.packed.backend import KEPT_WRITES, Rows, Written, journal_entry, journal_keys, newest, remembered
 from feature_repo.packed.forks import Locked
-from feature_repo.packed.keys import HASHED
 from feature_repo.packed.layout import Layout
 from feature_repo.packed.record import is_whole
 from feature_repo.packed.redis_connection import connect, without_secrets
+from feature_repo.packed.redis_keys import PREFIX, around, escaped, meta, redis_keys, version_key, writes_key
 from feature_repo.packed.redis_mget import Around, MgetConnections, mget_command
+from feature_repo.packed.redis_scripts import ADVANCE, WRITE
 from shoprank.errors import FeatureStoreError
 
-PREFIX = b"sr1"
 ROWS_A_CALL = 500
-
-# Writes each row unless a newer one is there, in one step of the server's. Returns 1 for a row that was written,
-# 0 for one that is there as it is, and -1 for one that is older. Foreign bytes under our key are written over.
-WRITE = """
-local out = {}
-for i, key in ipairs(KEYS) do
-  local new, old = ARGV[i + 1], redis.pcall('GET', key)
-  local done = 1
-  if type(old) == 'string' and #old >= 28 and string.sub(old, 1, 3) == string.sub(new, 1, 3) then
-    local was, made = struct.unpack('<i8i8', old, 9)
-    local is, now = struct.unpack('<i8i8', new, 9)
-    if old == new then
-      done = 0
-    elseif was > is or (was == is and made > now) then
-      done = -1
-    end
-  end
-  if done == 1 then
-    if ARGV[1] == '0' then redis.call('SET', key, new) else redis.call('SET', key, new, 'EX', ARGV[1]) end
-  elseif done == 0 and ARGV[1] ~= '0' then
-    redis.call('EXPIRE', key, ARGV[1])
-  end
-  out[i] = done
-end
-return out
-"""
-
-
-# Counts a write to a table and remembers its keys under the count, in a hash of the last writes; all in one step.
-# The first count of a table is the time, so that a server that lost its memory does not count the same again.
-ADVANCE = """
-if redis.call('SETNX', KEYS[1], ARGV[1]) == 0 then redis.call('INCR', KEYS[1]) end
-local version = redis.call('GET', KEYS[1])
-if ARGV[3] == '1' then redis.call('HSET', KEYS[2], version, ARGV[4]) else redis.call('DEL', KEYS[2]) end
-redis.call('HDEL', KEYS[2], string.format('%.0f', version - ARGV[2]))
-return version
-"""
 
 
 class RedisBackend(Locked):
@@ -89,7 +51,7 @@ class RedisBackend(Locked):
             return [[] for _ in requests]
         with self._translated():
             if self._kind == "redis":
-                values = self._ask([_around(table, keys) for table, keys in requests])
+                values = self._ask([around(table, keys) for table, keys in requests])
             else:
                 values = self._fetch([key for table, keys in requests for key in redis_keys(table, keys)])
         if len(requests) == 1:
@@ -119,7 +81,7 @@ class RedisBackend(Locked):
         """Count a write of rows of these keys, None where any row may have changed."""
         known, entry = (b"0", b"") if keys is None else (b"1", journal_entry(keys))
         now = int(time.time() * 1e6)
-        self.client().eval(ADVANCE, 2, _version_key(table), _writes_key(table), now, KEPT_WRITES, known, entry)
+        self.client().eval(ADVANCE, 2, version_key(table), writes_key(table), now, KEPT_WRITES, known, entry)
 
     def _write(self, table: str, rows: Rows) -> Written:
         keys = redis_keys(table, [key for key, _ in rows])
@@ -171,7 +133,7 @@ class RedisBackend(Locked):
         return answers
 
     def _remember(self, layout: Layout) -> None:
-        key, text = _meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
+        key, text = meta(b"layout", b"%08x" % layout.fingerprint), layout.text.encode()
         client = self.client()
         if client.set(key, text, nx=True):
             return
@@ -188,13 +150,13 @@ class RedisBackend(Locked):
         """See `Backend.layout`."""
         with self._translated():
             # MGET, unlike GET, takes a key of another type for none.
-            (text,) = self.client().mget([_meta(b"layout", b"%08x" % fingerprint)])
+            (text,) = self.client().mget([meta(b"layout", b"%08x" % fingerprint)])
         return Layout.kept(text, fingerprint)
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""
         with self._translated():
-            return int(self.client().get(_version_key(table)) or 0)
+            return int(self.client().get(version_key(table)) or 0)
 
     def get_at(
         self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
@@ -202,8 +164,8 @@ class RedisBackend(Locked):
         """See `Backend.get_at`. A cluster's nodes answer at moments of their own: there the version is asked first."""
         if self._kind != "redis":
             return self._get_apart(requests, table)
-        groups = [_around(name, keys) for name, keys in requests]
-        groups.append((_version_key(table), [b""], b""))  # a beginning, unlike a middle, may be of any length
+        groups = [around(name, keys) for name, keys in requests]
+        groups.append((version_key(table), [b""], b""))  # a beginning, unlike a middle, may be of any length
         with self._translated():
             *answers, version = self._ask(groups)
         found = iter(answers)
@@ -223,13 +185,13 @@ class RedisBackend(Locked):
         if version == since:
             return version, []
         with self._translated():
-            writes = self.client().hmget(_writes_key(table), [str(n) for n in range(since + 1, version + 1)])
+            writes = self.client().hmget(writes_key(table), [str(n) for n in range(since + 1, version + 1)])
         known = [entry for entry in writes if entry is not None]
         return version, [key for entry in known for key in journal_keys(entry)] if len(known) == len(writes) else None
 
     def clear(self, table: str) -> None:
         """See `Backend.clear`. Walks over all keys of the server."""
-        pattern = PREFIX + b":{*}:" + _escaped(table.encode())
+        pattern = PREFIX + b":{*}:" + escaped(table.encode())
         with self._translated():
             some: list[bytes] = []
             for key in self.client().scan_iter(match=pattern, count=1_000):
@@ -278,39 +240,6 @@ class RedisBackend(Locked):
             raise FeatureStoreError(f"{self._place}: the online store refuses: {error}") from error
         except (redis.RedisError, RedisClusterException) as error:
             raise FeatureStoreError(f"{self._place}: the online store does not answer: {error}") from error
-
-
-def redis_keys(table: str, keys: Sequence[bytes]) -> list[bytes]:
-    """Redis keys. The part in braces decides a cluster's slot: rows of one entity lie together, whatever the view."""
-    before, middles, after = _around(table, keys)
-    return [before + key + after for key in middles]
-
-
-def _around(table: str, keys: Sequence[bytes]) -> Around:
-    """Redis keys of rows, in three parts."""
-    if b"}" in b"".join(keys):  # a brace in an id must not decide: it would gather unlike ids in one slot
-        keys = [
-            HASHED + hashlib.blake2b(key, digest_size=32).hexdigest().encode() if b"}" in key else key for key in keys
-        ]
-    return PREFIX + b":{", keys, b"}:" + table.encode()
-
-
-def _meta(kind: bytes, name: bytes) -> bytes:
-    return PREFIX + b":" + kind + b":" + name
-
-
-def _version_key(table: str) -> bytes:
-    """Key of a table's version; the table in braces puts it into one slot with the writes."""
-    return _meta(b"version", b"{" + table.encode() + b"}")
-
-
-def _writes_key(table: str) -> bytes:
-    return _meta(b"writes", b"{" + table.encode() + b"}")
-
-
-def _escaped(text: bytes) -> bytes:
-    """The text as a pattern of Redis that matches it alone."""
-    return b"".join(b"\\" + bytes([c]) if c in b"*?[]^\\-" else bytes([c]) for c in text)
 
 
 def _sent(cluster: RedisCluster, commands: Sequence[tuple[Any, ...]], redirected: bool) -> list[Any]:

@@ -15,7 +15,8 @@ import pytest
 
 from feature_repo.packed import redis_mget
 from feature_repo.packed.layout import Layout
-from feature_repo.packed.redis_backend import RedisBackend, redis_keys
+from feature_repo.packed.redis_backend import RedisBackend
+from feature_repo.packed.redis_keys import redis_keys
 from shoprank.errors import FeatureStoreError
 from tests.redis_server import RedisServer
 

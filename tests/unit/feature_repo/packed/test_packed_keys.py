@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feature_repo.packed.keys import HASHED, LONGEST, SEVERAL, entity_key, keys_of
 from feature_repo.packed.layout import value_of
-from feature_repo.packed.redis_backend import redis_keys
+from feature_repo.packed.redis_keys import redis_keys
 
 repeatable = settings(derandomize=True, deadline=None, database=None)
 

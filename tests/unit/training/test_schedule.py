@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -77,37 +78,49 @@ def test_a_monday_is_its_own() -> None:
     assert monday(datetime(2017, 12, 10, 23)) == datetime(2017, 12, 4)
 
 
-def written(root: Path, test: datetime = TEST) -> tuple[DataPaths, Schedule]:
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
     """A small shop with the snapshots of a schedule, and that schedule, written."""
-    paths = write_world(root, events())
-    schedule = plan(START, END, test, train_weeks=1, validation_weeks=1)
+    paths = write_world(tmp_path_factory.mktemp("shop") / "data", events())
+    schedule = plan(START, END, TEST, train_weeks=1, validation_weeks=1)
     for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
         pass
     schedule.write(paths)
-    return paths, schedule
+    return paths
 
 
-def test_the_schedule_survives_the_disk(tmp_path: Path) -> None:
-    paths, schedule = written(tmp_path)
+@pytest.fixture
+def paths(shop: DataPaths, tmp_path: Path) -> DataPaths:
+    """A copy of it, free to be changed."""
+    shutil.copytree(shop.root, tmp_path / "data")
+    return DataPaths(tmp_path / "data")
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    """The schedule that was written."""
+    return plan(START, END, TEST, train_weeks=1, validation_weeks=1)
+
+
+def test_the_schedule_survives_the_disk(paths: DataPaths, schedule: Schedule) -> None:
     assert Schedule.read(paths) == schedule
 
 
-def test_a_schedule_of_events_that_were_ingested_before_is_refused(tmp_path: Path) -> None:
-    paths, _ = written(tmp_path)
+def test_a_schedule_of_events_that_were_ingested_before_is_refused(paths: DataPaths) -> None:
     write_json(paths.quality, json.loads(paths.quality.read_text()) | {"fingerprint": "of other events"})
     with pytest.raises(UserError, match="is of other events or features; run `shoprank features` first"):
         Schedule.read(paths)
 
 
-def test_a_schedule_without_the_snapshots_of_all_its_weeks_is_refused(tmp_path: Path) -> None:
-    paths, schedule = written(tmp_path)
+def test_a_schedule_without_the_snapshots_of_all_its_weeks_is_refused(paths: DataPaths, schedule: Schedule) -> None:
     snapshot_path(paths, "item_features", schedule.test).unlink()
     with pytest.raises(UserError, match="no snapshot of 2024-06-17"):
         Schedule.read(paths)
 
 
-def test_snapshots_of_another_schedule_keep_nobody_from_reading_this_one_but_are_not_joined(tmp_path: Path) -> None:
-    paths, schedule = written(tmp_path)
+def test_snapshots_of_another_schedule_keep_nobody_from_reading_this_one_but_are_not_joined(
+    paths: DataPaths, schedule: Schedule
+) -> None:
     for snapshots in write_snapshots(paths, [TEST - timedelta(days=3), *schedule.cutoffs], memory_limit="500MB"):
         assert snapshots.is_file()
     assert Schedule.read(paths) == schedule
@@ -116,16 +129,14 @@ def test_snapshots_of_another_schedule_keep_nobody_from_reading_this_one_but_are
 
 
 @pytest.mark.parametrize("content", ["x", "[]", '{"train": []}'])
-def test_a_damaged_schedule_is_named_with_the_command_that_mends_it(tmp_path: Path, content: str) -> None:
-    paths, _ = written(tmp_path)
+def test_a_damaged_schedule_is_named_with_the_command_that_mends_it(paths: DataPaths, content: str) -> None:
     paths.schedule.write_text(content)
     with pytest.raises(UserError, match=r"schedule\.json: is damaged; run `shoprank features` first"):
         Schedule.read(paths)
 
 
 @pytest.mark.parametrize("content", ["x", "", "[1]"])
-def test_snapshots_that_nothing_tells_of_are_made_again(tmp_path: Path, content: str) -> None:
-    paths, schedule = written(tmp_path)
+def test_snapshots_that_nothing_tells_of_are_made_again(paths: DataPaths, schedule: Schedule, content: str) -> None:
     (paths.features / WRITTEN).write_text(content)
     with pytest.raises(UserError, match="run `shoprank features` first"):
         Schedule.read(paths)

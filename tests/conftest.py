@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Read when OpenMP is loaded. By default its threads spin while they wait, for seconds where other processes keep the
+# processors busy; how many there are, and what they compute, stays as it is.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import apply

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from feature_repo.paths import DataPaths
 from feature_repo.store import apply
 from server.app import Running, start
 from server.settings import Settings
+from tests.made_once import made_once
 from tests.redis_server import RedisServer
 from tests.world import END, START, events, write_world
 from training.dataset.build import build
@@ -36,31 +38,29 @@ class Shop:
     models: Path
 
 
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Snapshots of 8 weeks, applied to Feast."""
-    root = tmp_path_factory.mktemp("shop")
-    paths = write_world(root / "data", events())
-    schedule = plan(START, END, datetime(2024, 6, 17), train_weeks=4, validation_weeks=1)
-    for _ in write_snapshots(paths, schedule.cutoffs, memory_limit="500MB"):
+SCHEDULE = plan(START, END, datetime(2024, 6, 17), train_weeks=4, validation_weeks=1)
+
+
+def write_shop(folder: Path) -> None:
+    """The shop's data with snapshots of 8 weeks."""
+    paths = write_world(folder / "data", events())
+    for _ in write_snapshots(paths, SCHEDULE.cutoffs, memory_limit="500MB"):
         pass
-    schedule.write(paths)
-    apply(paths, root / "models")
-    return Shop(paths, schedule, root / "models")
+    SCHEDULE.write(paths)
 
 
-@pytest.fixture(scope="session")
-def dataset(shop: Shop) -> Shop:
-    """The shop with its training set built."""
-    for _ in build(shop.paths, shop.schedule):
+def write_dataset(shop: Path, folder: Path) -> None:
+    """The same with its training set built."""
+    paths = DataPaths(folder / "data")
+    shutil.copytree(shop / "data", paths.root)
+    apply(paths, folder / "models")
+    for _ in build(paths, SCHEDULE):
         pass
-    return shop
 
 
-@pytest.fixture(scope="session")
-def trained(dataset: Shop) -> Shop:
-    """The shop with a small model trained, its feature service applied, the features of the test cutoff online."""
-    from feature_repo.store import materialize, service_name
+def write_model(dataset: Path, folder: Path) -> None:
+    """A repository with a small model of the training set."""
+    from feature_repo.store import service_name
     from training import fit
     from training.export import Identity, export_bundle
     from training.retrieval.log import read_log
@@ -68,14 +68,59 @@ def trained(dataset: Shop) -> Shop:
     from training.retrieval.traits import read_traits
     from training.shards import RANKING, Split
 
+    paths = DataPaths(dataset / "data")
+
     def retrieval(path: Path) -> None:
-        log = read_log(dataset.paths).before(dataset.schedule.test)
-        traits = read_traits(dataset.paths, log.catalogue.user_ids.tolist())
+        log = read_log(paths).before(SCHEDULE.test)
+        traits = read_traits(paths, log.catalogue.user_ids.tolist())
         write_served(path, fit_sources(log, traits), log)
 
-    made = fit.train(dataset.paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
-    test = Split(dataset.paths.dataset / "test", RANKING)
-    export_bundle(made, test, dataset.models, Identity("purchase", "ranking", service_name), retrieval=retrieval)
+    made = fit.train(paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
+    test = Split(paths.dataset / "test", RANKING)
+    export_bundle(made, test, folder / "models", Identity("purchase", "ranking", service_name), retrieval=retrieval)
+
+
+@pytest.fixture(scope="session")
+def written_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_shop` wrote, for reading."""
+    return made_once(tmp_path_factory, "shop", write_shop)
+
+
+@pytest.fixture(scope="session")
+def written_dataset(written_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_dataset` wrote, for reading."""
+    return made_once(tmp_path_factory, "dataset", partial(write_dataset, written_shop))
+
+
+@pytest.fixture(scope="session")
+def written_model(written_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `write_model` wrote, for reading."""
+    return made_once(tmp_path_factory, "model", partial(write_model, written_dataset))
+
+
+@pytest.fixture(scope="session")
+def shop(written_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Snapshots of 8 weeks, applied to Feast."""
+    root = tmp_path_factory.mktemp("shop")
+    paths = DataPaths(root / "data")
+    shutil.copytree(written_shop / "data", paths.root)
+    apply(paths, root / "models")
+    return Shop(paths, SCHEDULE, root / "models")
+
+
+@pytest.fixture(scope="session")
+def dataset(shop: Shop, written_dataset: Path) -> Shop:
+    """The shop with its training set built."""
+    shutil.copytree(written_dataset / "data" / "dataset", shop.paths.dataset, dirs_exist_ok=True)
+    return shop
+
+
+@pytest.fixture(scope="session")
+def trained(dataset: Shop, written_model: Path) -> Shop:
+    """The shop with a small model trained, its feature service applied, the features of the test cutoff online."""
+    from feature_repo.store import materialize
+
+    shutil.copytree(written_model / "models", dataset.models, symlinks=True)
     apply(dataset.paths, dataset.models)
     list(materialize(dataset.paths, dataset.schedule.test))
     return dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from server.settings import Settings
 from shoprank import bundle
 from shoprank.models import ModelClient
 from tests.conftest import Shop
+from tests.made_once import made_once
 from training import fit
 from training.export import Identity, export_bundle
 from training.shards import RANKING, Split
@@ -35,18 +37,22 @@ class Served:
         return self.running.address
 
 
-@pytest.fixture(scope="session")
-def three(trained: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_three(dataset: Path, model: Path, folder: Path) -> None:
     """The shop's repository with versions 2 and 3, trained from other seeds; 1 is active and nothing was before."""
-    repository = tmp_path_factory.mktemp("three") / "models"
-    shutil.copytree(trained.models, repository, symlinks=True)
-    test = Split(trained.paths.dataset / "test", RANKING)
+    shutil.copytree(model / "models", folder / "models", symlinks=True)
+    shards = dataset / "data" / "dataset"
+    test = Split(shards / "test", RANKING)
     for seed in (11, 12):
-        made = fit.train(trained.paths.dataset, RANKING, fit.Settings(epochs=1, batch_size=512, min_count=3, seed=seed))
-        export_bundle(made, test, repository, Identity("purchase", "ranking", service_name))
-    bundle.activate(repository, "purchase", 1)
-    (repository / "purchase" / bundle.PREVIOUS).unlink()
-    return repository
+        made = fit.train(shards, RANKING, fit.Settings(epochs=1, batch_size=512, min_count=3, seed=seed))
+        export_bundle(made, test, folder / "models", Identity("purchase", "ranking", service_name))
+    bundle.activate(folder / "models", "purchase", 1)
+    (folder / "models" / "purchase" / bundle.PREVIOUS).unlink()
+
+
+@pytest.fixture(scope="session")
+def three(written_dataset: Path, written_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository that `write_three` wrote, for reading."""
+    return made_once(tmp_path_factory, "three", partial(write_three, written_dataset, written_model)) / "models"
 
 
 @pytest.fixture

@@ -33,14 +33,31 @@ CUTOFF = datetime(2024, 5, 6)
 NAMES = ("data[1]", "data*", "data?", "year=2024", "event_type=view", "user_id=u1")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
+    """The small shop with its snapshots in a folder whose name says nothing."""
+    paths = write_world(tmp_path_factory.mktemp("plain") / "data", events())
+    for _ in write_snapshots(paths, [CUTOFF], memory_limit="500MB"):
+        pass
+    return paths
+
+
+@pytest.fixture
+def plain(written: DataPaths, tmp_path: Path) -> DataPaths:
+    """A copy of it, free to be changed."""
+    shutil.copytree(written.root, tmp_path / "plain")
+    return DataPaths(tmp_path / "plain")
+
+
 @pytest.fixture(params=NAMES)
-def named(request: pytest.FixtureRequest, tmp_path: Path) -> DataPaths:
+def named(request: pytest.FixtureRequest, written: DataPaths, tmp_path: Path) -> DataPaths:
     """The small shop's events in a folder whose name says something to readers of patterns and of partitions."""
-    return write_world(tmp_path / request.param / "data", events())
+    root = tmp_path / request.param / "data"
+    shutil.copytree(written.root, root, ignore=shutil.ignore_patterns("features"))
+    return DataPaths(root)
 
 
-def test_events_are_read_from_a_folder_of_any_name(named: DataPaths, tmp_path: Path) -> None:
-    plain = write_world(tmp_path / "plain", events())
+def test_events_are_read_from_a_folder_of_any_name(named: DataPaths, plain: DataPaths) -> None:
     assert truth(named, CUTOFF, timedelta(days=7)) == truth(plain, CUTOFF, timedelta(days=7)) != {}
     for paths in (named, plain):
         users = pq.ParquetFile(paths.users).read()
@@ -59,11 +76,9 @@ def test_what_was_known_is_read_and_written_in_folders_of_any_name(named: DataPa
     assert sorted(pq.ParquetFile(known.events / "part-0.parquet").read()["event_id"].to_pylist()) == expected
 
 
-def test_features_of_a_folder_of_any_name_are_those_of_its_events(named: DataPaths, tmp_path: Path) -> None:
-    plain = write_world(tmp_path / "plain", events())
-    for paths in (named, plain):
-        for _ in write_snapshots(paths, [CUTOFF], memory_limit="500MB"):
-            pass
+def test_features_of_a_folder_of_any_name_are_those_of_its_events(named: DataPaths, plain: DataPaths) -> None:
+    for _ in write_snapshots(named, [CUTOFF], memory_limit="500MB"):
+        pass
     for view in VIEWS:
         tables = [pq.ParquetFile(snapshot_path(paths, view.name, CUTOFF)).read() for paths in (named, plain)]
         assert tables[0].equals(tables[1])
@@ -79,10 +94,11 @@ def test_an_ingest_into_a_folder_of_any_name_keeps_its_events(tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "user_id=u1"])
-def test_features_are_joined_and_loaded_from_a_folder_of_any_name_but_a_features(tmp_path: Path, name: str) -> None:
-    named = write_world(tmp_path / name / "data", events())
-    for _ in write_snapshots(named, [CUTOFF], memory_limit="500MB"):
-        pass
+def test_features_are_joined_and_loaded_from_a_folder_of_any_name_but_a_features(
+    written: DataPaths, tmp_path: Path, name: str
+) -> None:
+    named = DataPaths(tmp_path / name / "data")
+    shutil.copytree(written.root, named.root)
     apply(named, tmp_path / "models")
     assert len(list(materialize(named, CUTOFF))) == len(VIEWS)
     store = applied_store(named)

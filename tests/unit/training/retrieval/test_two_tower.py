@@ -56,13 +56,13 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def fitted(encoder: Encoder, log: PurchaseLog) -> FittedTowers:
-    return small(encoder).fit(log)
+def pooled(log: PurchaseLog) -> FittedTowers:
+    return small("pooled").fit(log)
 
 
 @pytest.fixture(scope="module")
-def pooled(log: PurchaseLog) -> FittedTowers:
-    return small().fit(log)
+def fitted(encoder: Encoder, pooled: FittedTowers, log: PurchaseLog) -> FittedTowers:
+    return pooled if encoder == "pooled" else small(encoder).fit(log)
 
 
 def test_every_user_and_item_has_a_finite_score(fitted: FittedTowers, log: PurchaseLog) -> None:

@@ -103,8 +103,8 @@ def test_features_are_joined_and_loaded_from_a_folder_of_any_name_but_a_features
     assert len(list(materialize(named, CUTOFF))) == len(VIEWS)
     store = applied_store(named)
     asked = {"entity_rows": [{"user_id": "u2"}], "features": ["user_features:user_orders"]}
-    written = pq.ParquetFile(snapshot_path(named, "user_features", CUTOFF)).read().to_pylist()
-    (orders,) = (row["user_orders"] for row in written if row["user_id"] == "u2")
+    rows = pq.ParquetFile(snapshot_path(named, "user_features", CUTOFF)).read().to_pylist()
+    (orders,) = (row["user_orders"] for row in rows if row["user_id"] == "u2")
     assert store.get_online_features(**asked).to_dict()["user_orders"] == [orders]
     (user,) = users_at(store, ["u2"], [CUTOFF])
     assert user.numbers[[f.name for f in schema.USER_NUMBERS].index("user_orders")] == orders

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feature_repo.paths import DataPaths
-from shoprank.cli import OWN_POLLING, QUIET
+from shoprank.cli import OWN_POLLING, PATIENT, QUIET
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,7 +28,7 @@ class Shop:
 
 def as_it_comes() -> dict[str, str]:
     """This process's environment without what the command line sets for itself: no other server has it of its own."""
-    return {name: value for name, value in os.environ.items() if name not in OWN_POLLING | QUIET}
+    return {name: value for name, value in os.environ.items() if name not in OWN_POLLING | QUIET | PATIENT}
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-# Read when OpenMP is loaded. By default its threads spin while they wait, for seconds where other processes keep the
-# processors busy; how many there are, and what they compute, stays as it is.
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+from shoprank.cli import PATIENT
+
+os.environ.update(PATIENT)  # as the commands do: test processes share the processors
 
 from feature_repo.paths import DataPaths
 from feature_repo.store import apply

@@ -13,12 +13,15 @@ OWN_POLLING = {"GRPC_EXPERIMENTS": "-event_engine_listener"}
 (docs/decisions/0015-transport.md). gRPC reads it from the environment as it is imported."""
 QUIET = {"GRPC_VERBOSITY": "NONE"}
 """gRPC's core then does not write a line of its own for whatever a stranger sends a server."""
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads of OpenMP (LightGBM, implicit, Faiss) then sleep while they wait for each other. As it comes they spin, which
+takes longer where others use the processors too. It is read as the first of these is imported."""
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line. Exit code 2 for a user's mistake, 1 for a failure, 130 after Ctrl-C."""
-    for name, value in (OWN_POLLING | QUIET).items():
+    for name, value in (OWN_POLLING | QUIET | PATIENT).items():
         os.environ.setdefault(name, value)
     in_main = threading.current_thread() is threading.main_thread()
     if as_usual := in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shoprank.errors import Conflict, UserError
@@ -16,18 +16,16 @@ def held(root: Path) -> Iterator[None]:
     """Enclose work that replaces what lies in the folder, which is made where it is missing.
 
     The lock ends with the process that holds it, however that ends. Raises Conflict while another job has it, and
-    UserError where the folder cannot be made or read.
+    UserError where the folder cannot be made or locked.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(root, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{root}: cannot be written: {error.strerror}") from error
-    try:
+    with ExitStack() as stack:
         try:
+            root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(root, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Conflict(f"{root}: another `shoprank ingest` or `features` writes into this folder") from error
+        except OSError as error:
+            raise UserError(f"{root}: cannot be written: {error.strerror}") from error
         yield
-    finally:
-        os.close(descriptor)

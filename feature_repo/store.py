@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import yaml
 from feast import FeatureStore
 from feast.errors import FeastObjectNotFoundException
@@ -20,9 +21,9 @@ from google.protobuf.message import DecodeError
 from feature_repo import schema, views
 from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths, write_json, write_text
-from feature_repo.snapshots import VIEWS, cutoffs_there, require_current
+from feature_repo.snapshots import RUN_FEATURES, VIEWS, cutoffs_there, require_current
 from shoprank.bundle import Manifest, versions
-from shoprank.errors import StoreNotReady, UserError
+from shoprank.errors import FeatureStoreError, StoreNotReady, UserError
 
 REPO = Path(__file__).resolve().parent
 MATERIALIZED = "materialized.json"
@@ -142,8 +143,9 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
     """Load the snapshots of `cutoff` (naive UTC) into the online store, yielding each view when it is in.
 
     Rows that are newer than the snapshot stay; `replace` removes them first, which an earlier cutoff needs. An
-    interrupted load can be run again. Raises StoreNotReady where the repository is not applied to `paths`, and
-    UserError where there is no such snapshot, or it is of other events than those ingested last.
+    interrupted load can be run again. Raises StoreNotReady where the repository is not applied to `paths`, UserError
+    where there is no such snapshot, or it is of other events than those ingested last, and FeatureStoreError where a
+    file of the view's is none of Parquet.
     """
     store = offline_store(paths, repo)
     online = packed_store(store)
@@ -156,7 +158,11 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
     for name in VIEWS:
         if replace:
             online.clear(store.config, store.get_feature_view(name))
-        store.materialize(start_date=moment, end_date=moment, feature_views=[name])
+        try:
+            store.materialize(start_date=moment, end_date=moment, feature_views=[name])
+        except duckdb.Error as error:
+            files, reason = views.snapshot_files(paths, name), str(error).partition("\n")[0]
+            raise FeatureStoreError(f"{files}: cannot be read: {reason}; {RUN_FEATURES}") from error
         yield Loaded(name, online.written.older)
     write_json(mark, {"key": _snapshot_key(paths, cutoff)})
 

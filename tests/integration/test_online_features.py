@@ -20,7 +20,7 @@ from feature_repo.store import applied_store, apply, is_materialized, materializ
 from server.app import Running, start
 from server.features import OnlineFeatures
 from shoprank import Client
-from shoprank.errors import UserError
+from shoprank.errors import FeatureStoreError, UserError
 from tests.conftest import Shop, settings
 from tests.redis_server import RedisServer
 
@@ -106,6 +106,13 @@ def test_a_snapshot_that_is_not_there_is_a_users_mistake(trained: Shop) -> None:
 
     with pytest.raises(UserError, match="no snapshot of 2001-01-01 00:00:00; there are 7, from 2024-05-13 00:00:00 to"):
         list(materialize(trained.paths, datetime(2001, 1, 1)))
+
+
+def test_a_file_among_the_snapshots_that_is_none_is_named(bare: DataPaths, trained: Shop) -> None:
+    apply(bare, trained.models)
+    (bare.features / "item_features" / "notes.parquet").write_text("mine")
+    with pytest.raises(FeatureStoreError, match=r"item_features/\*\.parquet: cannot be read: .*notes\.parquet"):
+        list(materialize(bare, trained.schedule.test))
 
 
 def test_pushed_rows_are_served_at_the_next_request(bare: DataPaths, trained: Shop) -> None:

@@ -70,6 +70,11 @@ class DataPaths:
         return self.root / "feast"
 
     @property
+    def registry(self) -> Path:
+        """Feast's registry: one file of protobuf."""
+        return self.feast / "registry.db"
+
+    @property
     def online(self) -> Path:
         """The embedded online store: a folder of LMDB."""
         return self.feast / "online"

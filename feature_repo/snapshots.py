@@ -15,6 +15,7 @@ from shoprank.errors import UserError
 
 VIEWS = ("user_features", "user_history", "item_features")
 STAMP = "%Y-%m-%dT%H%M%S"
+"""A cutoff (naive UTC) in the name of a file."""
 WRITTEN = "written.json"
 RUN_FEATURES = "run `shoprank features` first"
 

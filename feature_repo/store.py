@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from feature_repo import schema, views
 from feature_repo.packed import packed_store
 from feature_repo.paths import DataPaths, write_json, write_text
-from feature_repo.snapshots import RUN_FEATURES, VIEWS, cutoffs_there, require_current
+from feature_repo.snapshots import VIEWS, cutoffs_there, require_current
 from shoprank.bundle import Manifest, versions
 from shoprank.errors import FeatureStoreError, StoreNotReady, UserError
 
@@ -58,7 +58,7 @@ def open_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
 def _settings(paths: DataPaths, repo: Path, redis: str | None) -> dict[str, Any]:
     """The repository's `feature_store.yaml` with the registry and the online store of `paths`."""
     config: dict[str, Any] = yaml.safe_load((repo / FEAST_SETTINGS).read_text())
-    config["registry"]["path"] = str(_registry(paths))
+    config["registry"]["path"] = str(paths.registry.resolve())
     online = config["online_store"]
     if redis is not None:
         online |= {"backend": "redis", "connection_string": redis}
@@ -67,17 +67,13 @@ def _settings(paths: DataPaths, repo: Path, redis: str | None) -> dict[str, Any]
     return config
 
 
-def _registry(paths: DataPaths) -> Path:
-    return paths.feast.resolve() / "registry.db"
-
-
 @contextmanager
 def _reading_registry(paths: DataPaths) -> Iterator[None]:
     """Enclose what reads the registry. Raises StoreNotReady where it is damaged."""
     try:
         yield
     except DecodeError as error:
-        raise StoreNotReady(f"{_registry(paths)}: is damaged; remove it, then run `shoprank apply`") from error
+        raise StoreNotReady(f"{paths.registry}: is damaged; remove it, then run `shoprank apply`") from error
 
 
 def apply(paths: DataPaths, model_repository: Path, repo: Path = REPO) -> list[str]:
@@ -100,8 +96,8 @@ def applied_store(paths: DataPaths, repo: Path = REPO) -> FeatureStore:
 
     Raises StoreNotReady where the repository was not applied, its schema is another or its registry is damaged.
     """
-    if not _registry(paths).is_file():
-        raise StoreNotReady(f"{_registry(paths)}: the feature repository is not applied; {APPLY_FIRST}")
+    if not paths.registry.is_file():
+        raise StoreNotReady(f"{paths.registry}: the feature repository is not applied; {APPLY_FIRST}")
     store = open_store(paths, repo)
     for name, fields in (
         ("user_features", views.user_fields()),
@@ -162,7 +158,8 @@ def materialize(paths: DataPaths, cutoff: datetime, repo: Path = REPO, replace: 
             store.materialize(start_date=moment, end_date=moment, feature_views=[name])
         except duckdb.Error as error:
             files, reason = views.snapshot_files(paths, name), str(error).partition("\n")[0]
-            raise FeatureStoreError(f"{files}: cannot be read: {reason}; {RUN_FEATURES}") from error
+            advice = "remove the file, then run `shoprank features`"
+            raise FeatureStoreError(f"{files}: cannot be read: {reason}; {advice}") from error
         yield Loaded(name, online.written.older)
     write_json(mark, {"key": _snapshot_key(paths, cutoff)})
 

@@ -35,11 +35,11 @@ def as_text(expression: str) -> str:
     with gaps, and NaN of a gap, which is null.
     """
     text, kind = f"cast({expression} as varchar)", f"typeof({expression})"
-    number = f"try_cast({text} as double)"
-    whole = f"{number} = trunc({number}) and abs({number}) < {MOST_WHOLE}"
+    number, is_float = f"try_cast({text} as double)", f"{kind} in ('FLOAT', 'DOUBLE')"
     return (
-        f"case when {kind} in ('FLOAT', 'DOUBLE') then case when isnan({number}) then null "
-        f"when {whole} then cast(cast({number} as hugeint) as varchar) else {text} end "
+        f"case when {is_float} and isnan({number}) then null "
+        f"when {is_float} and {number} = trunc({number}) and abs({number}) < {MOST_WHOLE} "
+        f"then cast(cast({number} as hugeint) as varchar) "
         f"when {kind} like 'DECIMAL%' then regexp_replace({text}, '\\.0+$', '') else {text} end"
     )
 

@@ -36,8 +36,7 @@ def identity_of(facts: dict[str, Any]) -> str:
 def prepare(folder: Path, wanted: dict[str, str], about: dict[str, Any]) -> set[str]:
     """Make the folder ready for parts of these names and identities; those of them that are there already.
 
-    Every other part in it is removed. Raises UserError where the folder holds something else, or
-    cannot be made.
+    Every other part in it is removed. Raises UserError where the folder holds something else, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is no folder")

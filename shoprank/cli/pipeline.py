@@ -61,7 +61,7 @@ def apply(
     paths = DataPaths(data, redis)
     with quiet():
         names = apply_repository(paths, model_repository)
-    print(f"apply: {', '.join(names)} in {paths.feast / 'registry.db'}")
+    print(f"apply: {', '.join(names)} in {paths.registry}")
 
 
 @app.command()

@@ -22,7 +22,7 @@ from feast import FeatureStore
 from feature_repo import schema
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
-from feature_repo.snapshots import fingerprint
+from feature_repo.snapshots import STAMP, fingerprint
 from feature_repo.store import offline_store
 from feature_repo.transforms import UserRow, assemble
 from shoprank.errors import UserError
@@ -60,7 +60,7 @@ class Shard:
 
     def path(self, root: Path) -> Path:
         """Its file below the dataset's folder."""
-        return root / self.split / f"part-{self.cutoff:%Y-%m-%dT%H%M%S}.parquet"
+        return root / self.split / f"part-{self.cutoff:{STAMP}}.parquet"
 
 
 Job = tuple[DataPaths, Shard, Path, int]

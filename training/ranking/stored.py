@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from feature_repo.paths import DataPaths
+from feature_repo.snapshots import STAMP
 from shoprank.errors import UserError
 from training.dataset.build import require_built
 from training.fit import Settings, Trained, train
@@ -52,4 +53,4 @@ def fit_stored(paths: DataPaths, until: datetime, seed: int = 0) -> StoredFeatur
 
 
 def _cutoff(path: Path) -> datetime:
-    return datetime.strptime(path.stem, "part-%Y-%m-%dT%H%M%S")
+    return datetime.strptime(path.stem, f"part-{STAMP}")

@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from server.app import start
+from server.process.context import Context
 from shoprank import Client, InvalidRequest, bundle, traffic
 from shoprank.errors import FeatureStoreError, Overloaded, TooLate
 from shoprank.traffic import Share, Traffic
@@ -124,14 +125,21 @@ def test_a_call_whose_caller_has_gone_is_counted_as_its_caller_saw_it(
     measured: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = measured()
-    begun, release = threading.Event(), threading.Event()
+    begun, release, gone = threading.Event(), threading.Event(), threading.Semaphore(0)
+    closed = Context._closed
 
     def slow(*_: Any) -> Any:
         begun.set()
-        release.wait(5)
+        release.wait(10)
         raise RuntimeError("the caller has gone")
 
+    def heard(context: Context, event: Any) -> Any:
+        told = closed(context, event)
+        gone.release()
+        return told
+
     monkeypatch.setattr(server.running.ranker, "rank", slow)
+    monkeypatch.setattr(Context, "_closed", heard)
     with grpc.insecure_channel(server.address) as channel:
         asked = ranking_pb2_grpc.RankingServiceStub(channel).RankItems.future(REQUEST)
         assert begun.wait(5)
@@ -142,6 +150,8 @@ def test_a_call_whose_caller_has_gone_is_counted_as_its_caller_saw_it(
         assert begun.wait(5)
         with pytest.raises(grpc.RpcError):
             late.result()
+        for _ in (asked, late):  # the caller knows before the server does
+            assert gone.acquire(timeout=5)
         release.set()
     for code in ("CANCELLED", "DEADLINE_EXCEEDED"):
         wait_for(lambda code=code: requests(server, RANK, code) == 1)  # type: ignore[misc]

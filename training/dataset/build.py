@@ -24,10 +24,10 @@ from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
 from feature_repo.snapshots import STAMP, fingerprint
 from feature_repo.store import offline_store
-from feature_repo.transforms import UserRow, assemble
+from feature_repo.transforms import ModelInput, UserRow, assemble
 from shoprank.errors import UserError
 from training.dataset.labels import Purchases, epoch
-from training.dataset.point_in_time import Catalogue, catalogue_at, users_at
+from training.dataset.point_in_time import catalogue_at, users_at
 from training.dataset.sampling import NATURAL, Pairs, Sampling, draw
 from training.schedule import HORIZON, WEEK, Schedule
 
@@ -187,9 +187,9 @@ def _batches(
     times = epoch(shard.cutoff) + later
     rows = users_at(store, users, [datetime.fromtimestamp(t, UTC).replace(tzinfo=None) for t in times])
     catalogue = catalogue_at(store, items, shard.cutoff)
-    popular = catalogue.popular(shard.sampling.popular)
+    ids, popular = pa.array(catalogue.ids, pa.string()), catalogue.popular(shard.sampling.popular)
     purchases = Purchases(paths, shard.cutoff, shard.cutoff + shard.spread + HORIZON)
-    pending: list[pa.RecordBatch] = []
+    drawn: list[_Drawn] = []
     for user_id, time, row in zip(users, times.tolist(), rows, strict=True):
         if not row.as_of:
             continue
@@ -198,31 +198,41 @@ def _batches(
         for view in views:
             one = np.random.default_rng([seed, time, key_of(user_id)])
             pairs = draw(view, bought, catalogue, popular, shard.sampling, one)
-            pending.append(_rows(user_id, time, view, catalogue, pairs))
-        if sum(b.num_rows for b in pending) >= ROWS_A_BATCH:
-            yield _concatenate(pending)
-            pending = []
-    if pending:
-        yield _concatenate(pending)
+            drawn.append(_Drawn(user_id, time, pairs, assemble(view, catalogue.rows.take(pairs.items), time)))
+        if sum(len(d.pairs.items) for d in drawn) >= ROWS_A_BATCH:
+            yield _batch(drawn, ids)
+            drawn = []
+    if drawn:
+        yield _batch(drawn, ids)
 
 
-def _rows(user_id: str, time: int, user: UserRow, catalogue: Catalogue, pairs: Pairs) -> pa.RecordBatch:
-    inputs = assemble(user, catalogue.rows.take(pairs.items), time)
-    n = len(pairs.items)
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The rows of a user at a time."""
+
+    user_id: str
+    time: int
+    pairs: Pairs
+    inputs: ModelInput
+
+
+def _batch(drawn: list[_Drawn], ids: pa.StringArray) -> pa.RecordBatch:
+    counts = [len(d.pairs.items) for d in drawn]
+    items, label, stratum, offset = (
+        np.concatenate([getattr(d.pairs, name) for d in drawn]) for name in ("items", "label", "stratum", "offset")
+    )
+    numeric = np.concatenate([d.inputs.numeric for d in drawn])
+    categorical = np.concatenate([d.inputs.categorical for d in drawn])
     return pa.record_batch(
         [
-            pa.repeat(user_id, n),
-            pa.array(catalogue.ids[pairs.items], pa.string()),
-            pa.repeat(pa.scalar(time, pa.int64()), n),
-            pa.array(pairs.label),
-            pa.array(pairs.stratum),
-            pa.array(pairs.offset),
-            *(pa.array(column) for column in inputs.numeric.T),
-            *(pa.array(column) for column in inputs.categorical.T),
+            pa.array([d.user_id for d in drawn], pa.string()).take(np.repeat(np.arange(len(drawn)), counts)),
+            ids.take(items),
+            pa.array(np.repeat([d.time for d in drawn], counts), pa.int64()),
+            pa.array(label),
+            pa.array(stratum),
+            pa.array(offset),
+            *(pa.array(column) for column in numeric.T),
+            *(pa.array(column) for column in categorical.T),
         ],
         schema=SHARD_SCHEMA,
     )
-
-
-def _concatenate(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]

@@ -58,9 +58,9 @@ def catalogue_at(store: FeatureStore, item_ids: Sequence[str], time: datetime) -
     """Rows of the items as of `time` (naive UTC), those without a row left out."""
     table = _join(store, "item_id", item_ids, [time] * len(item_ids), ITEM_FEATURES)
     table = table.filter(pa.compute.is_valid(table["item_as_of"])).sort_by("item_key")
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    rows = item_rows(columns, table.num_rows)
-    return Catalogue(np.array(columns["item_id"], object), rows.keys[:, 0].copy(), rows)
+    features = (*schema.ITEM_NUMBERS, *schema.ITEM_TIMES, *schema.ITEM_KEYS)
+    rows = item_rows({f.name: _as_numbers(table[f.name]) for f in features}, table.num_rows)
+    return Catalogue(np.array(table["item_id"].to_pylist(), object), rows.keys[:, 0].copy(), rows)
 
 
 def _join(
@@ -71,6 +71,14 @@ def _join(
         {key: list(ids), "event_timestamp": pd.to_datetime(list(times), utc=True), "row": np.arange(len(ids))}
     )
     return store.get_historical_features(entity_df=entities, features=features).to_arrow().sort_by("row")
+
+
+def _as_numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Values of a number column; missing ones are NaN, or 0 where they are whole."""
+    if pa.types.is_integer(column.type):
+        column = column.fill_null(0)
+    values: npt.NDArray[Any] = column.to_numpy()
+    return values
 
 
 def _as_arrays(column: pa.ChunkedArray) -> Sequence[Any]:

@@ -18,6 +18,7 @@ from feature_repo.transforms import F32, UserRow
 from training.dataset.point_in_time import Catalogue
 
 Index = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 CANDIDATE, REST = 0, 1
 
@@ -50,11 +51,14 @@ class Pairs:
     offset: F32
 
 
-def candidates(user: UserRow, catalogue: Catalogue, popular: Index) -> Index:
-    """Catalogue rows of the user's candidates, ascending: the item history and the popular items."""
+def candidates(user: UserRow, catalogue: Catalogue, popular: Index) -> Mask:
+    """Which of the catalogue's rows are the user's candidates: the item history and the popular items."""
     history = user.history[0].keys
     at = np.minimum(np.searchsorted(catalogue.keys, history), len(catalogue) - 1)
-    return np.union1d(at[catalogue.keys[at] == history], popular)
+    near = np.zeros(len(catalogue), np.bool_)
+    near[at[catalogue.keys[at] == history]] = True
+    near[popular] = True
+    return near
 
 
 def draw(
@@ -62,15 +66,20 @@ def draw(
 ) -> Pairs:
     """Choose one user's rows; `bought` holds the catalogue rows of the items bought in the label window."""
     near = candidates(user, catalogue, popular)
-    kept = near[rng.random(len(near)) < how.candidate_rate] if how.candidate_rate < 1 else near
-    positives = bought if how.rest else np.intersect1d(bought, near)
-    far = np.setdiff1d(rng.integers(0, len(catalogue), how.rest), near)
-    items = np.union1d(np.union1d(kept, far), positives)
-    is_near = np.isin(items, near, assume_unique=True)
+    kept = np.flatnonzero(near)
+    if how.candidate_rate < 1:
+        kept = kept[rng.random(len(kept)) < how.candidate_rate]
+    far = rng.integers(0, len(catalogue), how.rest)
+    chosen, positive = np.zeros((2, len(catalogue)), np.bool_)
+    positive[bought] = True
+    chosen[kept] = True
+    chosen[far[~near[far]]] = True
+    chosen[bought if how.rest else bought[near[bought]]] = True
+    items = np.flatnonzero(chosen)
     rest_rate = how.rest / len(catalogue) if how.rest else 1.0
     return Pairs(
         items=items,
-        label=np.isin(items, bought, assume_unique=True).astype(np.int8),
-        stratum=np.where(is_near, CANDIDATE, REST).astype(np.int8),
-        offset=np.where(is_near, -np.log(how.candidate_rate), -np.log(rest_rate)).astype(np.float32),
+        label=positive[items].astype(np.int8),
+        stratum=np.where(near[items], CANDIDATE, REST).astype(np.int8),
+        offset=np.where(near[items], -np.log(how.candidate_rate), -np.log(rest_rate)).astype(np.float32),
     )

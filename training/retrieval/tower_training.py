@@ -220,7 +220,10 @@ def _step(towers: Towers, optimizer: Any, targets: int) -> Any:
     variables = list(seen.values())
     optimizer.build(variables)
 
-    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+    inputs = [{i.name: tf.TensorSpec(i.shape, i.dtype) for i in model.inputs} for model in (towers.item, towers.user)]
+
+    # Batches differ in size.
+    @tf.function(input_signature=[*inputs, tf.TensorSpec((None, None)), tf.TensorSpec((None,))], autograph=False)  # type: ignore[untyped-decorator]
     def step(item: Any, user: Any, off: Any, log_q: Any) -> Any:
         with tf.GradientTape() as tape:
             of_items, of_users = towers.item(item, training=True), towers.user(user, training=True)

@@ -36,7 +36,7 @@ def test(context: typer.Context) -> None:
     if context.args:
         _run("pytest", *context.args)
         return
-    count = min(os.cpu_count() or 1, MOST_AT_ONCE)
+    count = min((os.cpu_count() or 1) + 1, MOST_AT_ONCE)  # many wait for a server or a clock
     others = [f"--ignore={path}" for path in TESTS_ALONE]
     codes = [_code("pytest", f"-n{count}", "--dist=loadfile", *others, "tests"), _code("pytest", *TESTS_ALONE)]
     if any(codes):

@@ -34,8 +34,6 @@ from training.trees import varying
 
 BIN_ROWS = 100_000
 """Rows whose quantiles are the bins' edges, and as many purchases beside them: the best candidates are few."""
-WORTH_COMPILING = 200
-"""Steps of a training from which compiling them by XLA pays."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,7 @@ class Network:
         )
         averaged = averaging(self.average * steps * self.epochs)
         optimizer = keras.optimizers.Adam(schedule, **averaged)
-        # XLA would ignore the seeds of dropout.
-        drops = self.architecture.dropout or (self.history and self.history.dropout)
-        compiled = steps * self.epochs >= WORTH_COMPILING and not drops
-        step = _step(scorer, optimizer, self, train.length, compiled)
+        step = _step(scorer, optimizer, self, train.length)
         numeric, index = train.block.numeric, encoding.vocabulary.encode(train.block.categorical)
         label = train.block.label
         if answers is not None:
@@ -221,7 +216,7 @@ def _masked(index: I64, share: float, rng: np.random.Generator) -> I64:
     return np.where(rng.random(index.shape) < share, what, index)
 
 
-def _step(scorer: RowScorer, optimizer: Any, how: Network, length: int, compiled: bool) -> Any:
+def _step(scorer: RowScorer, optimizer: Any, how: Network, length: int) -> Any:
     def step(numeric: Any, index: Any, past: Any, label: Any, offset: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
             z = scorer.logits(numeric, index, past, training=True)
@@ -236,7 +231,9 @@ def _step(scorer: RowScorer, optimizer: Any, how: Network, length: int, compiled
         return loss
 
     optimizer.build(scorer.trainable_variables)
-    return tf.function(step, jit_compile=compiled, autograph=False)
+    # XLA would ignore the seeds of dropout.
+    drops = how.architecture.dropout or (how.history and how.history.dropout)
+    return tf.function(step, jit_compile=not drops, autograph=False)
 
 
 def _listwise(z: Any, bought: Any) -> Any:

@@ -204,7 +204,7 @@ def fit(
         loss=loss_of(settings.architecture.head),
         jit_compile=steps >= WORTH_COMPILING and not settings.architecture.dropout,
     )
-    trainer.optimizer.build(trainer.trainable_variables)  # made by the first step, they have it traced twice
+    trainer.optimizer.build(trainer.trainable_variables)  # or the first step makes its variables and is traced twice
     feeds = Feeds(encoding, settings)
     swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if averaged else []
     stop = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)

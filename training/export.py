@@ -59,9 +59,8 @@ def export_bundle(
 
     retrieval: writes the sources of candidates into the file it is given; without it the bundle has none.
 
-    The files are written beside it under a hidden name and renamed into place once they are on disk, so an
-    interrupted export leaves nothing to be seen. Raises ExportError, and writes nothing, where any
-    probability of the test split differs by more than 1e-5 between Keras and ONNX Runtime.
+    Raises ExportError, and writes nothing, where any probability of the test split differs by more than 1e-5 between
+    Keras and ONNX Runtime.
     """
     graph = to_onnx(build_server_model(trained.scorer, trained.calibration), trained.encoding)
     session = open_session(graph)
@@ -74,12 +73,8 @@ def export_bundle(
             f"{identity.model}: ONNX Runtime differs from Keras by {difference:.2e} in probability over the "
             f"{len(test)} test rows, more than {TOLERANCE:.0e}; the bundle was not written"
         )
-    home = repository / identity.model
-    number = max(bundle.versions(repository, identity.model), default=0) + 1
-    staged = home / f".staged.{os.getpid()}"
-    shutil.rmtree(staged, ignore_errors=True)
-    try:
-        staged.mkdir(parents=True)
+
+    def fill(staged: Path, number: int) -> bundle.Manifest:
         onnx.save(graph, staged / bundle.MODEL)
         for tower, name in zip(towers, bundle.TOWERS, strict=False):
             onnx.save(tower, staged / name)
@@ -89,14 +84,34 @@ def export_bundle(
             write_reference(trained, session, test, staged)
         if retrieval is not None:
             retrieval(staged / bundle.RETRIEVAL)
-        (staged / bundle.MANIFEST).write_text(describe(trained, identity, number, staged, difference).to_json())
+        return describe(trained, identity, number, difference)
+
+    return write_version(repository, identity.model, fill)
+
+
+def write_version(repository: Path, model: str, fill: Callable[[Path, int], bundle.Manifest]) -> Path:
+    """Write `repository/<model>/<next version>/`, make it the active version and return its directory.
+
+    fill: writes the files into the folder it is given, of the version's number, and returns the manifest, to which
+    their hashes are added here. The folder lies beside the versions under a hidden name and is renamed into place once
+    all is on disk, so that an interrupted job leaves nothing to be seen. Raises ExportError where that fails.
+    """
+    home = repository / model
+    number = max(bundle.versions(repository, model), default=0) + 1
+    staged = home / f".staged.{os.getpid()}"
+    shutil.rmtree(staged, ignore_errors=True)
+    try:
+        staged.mkdir(parents=True)
+        manifest = fill(staged, number)
+        manifest = replace(manifest, files={path.name: bundle.sha256(path) for path in sorted(staged.iterdir())})
+        (staged / bundle.MANIFEST).write_text(manifest.to_json())
         sync(staged)
         staged.rename(home / str(number))
     except OSError as error:
         raise ExportError(f"{home / str(number)}: {error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return bundle.activate(repository, identity.model, number)
+    return bundle.activate(repository, model, number)
 
 
 def open_session(graph: onnx.ModelProto, threads: int = 0) -> ort.InferenceSession:
@@ -193,8 +208,8 @@ def _unseen(values: pa.Array) -> Any:
     return next(value for value in candidates if value not in known)
 
 
-def describe(trained: Trained, identity: Identity, number: int, staged: Path, difference: float) -> bundle.Manifest:
-    """The manifest of the files in `staged`."""
+def describe(trained: Trained, identity: Identity, number: int, difference: float) -> bundle.Manifest:
+    """The manifest, but for the files."""
     columns = trained.encoding.columns
     return bundle.Manifest(
         model=identity.model,
@@ -211,7 +226,6 @@ def describe(trained: Trained, identity: Identity, number: int, staged: Path, di
         metrics={**trained.metrics, "export_difference": difference},
         thresholds=trained.thresholds,
         libraries={name: library_version(name) for name in LIBRARIES},
-        files={path.name: bundle.sha256(path) for path in sorted(staged.iterdir())},
     )
 
 

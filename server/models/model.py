@@ -15,6 +15,7 @@ from feature_repo.transforms import ModelInput, assemble, pair_features_of
 from server.items import Found
 from server.onnx_file import refuse_external_data
 from server.retrieval.retriever import Retriever
+from server.sessions import open_session
 from server.towers import Asked, Towers
 from shoprank import bundle
 from shoprank.errors import BundleError
@@ -92,13 +93,9 @@ def load(directory: Path, threads: int = 1) -> Model:
 def open_graph(path: Path, manifest: bundle.Manifest, threads: int) -> ort.InferenceSession:
     """An ONNX Runtime session of the graph. Raises BundleError where it cannot be loaded or would read other files."""
     refuse_external_data(path, manifest)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has a type of its own for each way to fail, with no common base
+        return open_session(str(path), threads)
+    except Exception as error:
         raise BundleError(f"{path}: cannot be loaded: {error}") from error
 
 

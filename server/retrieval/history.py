@@ -66,6 +66,11 @@ class History:
         """Weight of each item in a source, (h,)."""
         return _powered((self.recent if source.by == "recent" else self.steady), self.interest, source)
 
+    def lately(self) -> F32:
+        """Weight of each item halved every 14 days, (h,)."""
+        found: F32 = self.recent + LOOKED_AT * self.interest
+        return found
+
     def rows(self, source: Source) -> tuple[I32, F32]:
         """Rows of a source's matrix, those of the items of the most weight, and their weights."""
         return _heaviest(self.items, self.weights(source))

@@ -17,6 +17,7 @@ from server.retrieval.kernels import contributors, fuse, gather, rates_of
 from server.retrieval.keys import I32, KeyIndex
 from server.retrieval.sources import Source, Sources
 from server.retrieval.traits import by_traits
+from server.retrieval.vectors import Search
 from server.scoring import best
 
 OFFSET = 60.0
@@ -57,6 +58,7 @@ class Retriever:
         self.every = Wanted.of(sources.item_ids)
         self._keys = KeyIndex(sources.item_keys)
         self._levels = {s.name: KeyIndex(s.arrays["keys"]) for s in sources.sources if "keys" in s.arrays}
+        self._searches = {s.name: Search(s) for s in sources.sources if "vectors" in s.arrays}
         self._sold = sources.sold
         self._everybody = next(i for i, s in enumerate(sources.sources) if s.form == "everybody")
         self._weights = np.array([source.weight for source in sources.sources], np.float32)
@@ -116,7 +118,9 @@ class Retriever:
 
     def because(self, source: Source, history: History, items: I32) -> I32:
         """The item of the history, as a position in the catalogue, that most of each item's score in a source of the
-        form `neighbours` comes from; -1 where none does."""
+        form `neighbours`, `towers` or `factors` comes from; -1 where none does."""
+        if search := self._searches.get(source.name):
+            return search.because(history, items)
         assert source.matrix is not None
         rows, weights = history.rows(source)
         slots = self._borrowed()
@@ -143,6 +147,8 @@ class Retriever:
             nearest = history.segment(source, self._levels[source.name])
             members: I32 = source.arrays["items"][nearest] if nearest >= 0 else np.zeros(0, np.int32)
             return _kept(members, passing)
+        if search := self._searches.get(source.name):
+            return search.best(history, DEPTH, passing)
         items, scores = by_traits(source, history) if source.form == "traits" else self._scored(source, history, slots)
         if passing is not None:
             kept = passing[items]

@@ -16,7 +16,7 @@ from feature_repo.transforms import F32, I64
 from shoprank.errors import BundleError
 
 I32 = npt.NDArray[np.int32]
-Form = Literal["rates", "history", "neighbours", "levels", "segments", "traits", "everybody"]
+Form = Literal["rates", "history", "neighbours", "levels", "segments", "traits", "everybody", "towers", "factors"]
 LAYOUT = 1
 MOST = 32
 """Sources at most: a candidate names its own by bits."""
@@ -29,6 +29,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "segments": ("items", "centres", "keys"),
     "traits": ("items", "base", "lifts", "traits", "keys"),
     "everybody": ("items",),
+    "towers": ("vectors", "cells", "index", "group", "graph"),
+    "factors": ("vectors", "cells", "gram", "confidence"),
 }
 """The arrays of a source of each form."""
 
@@ -122,6 +124,8 @@ class Sources:
                     raise ValueError(f"{source.name}: centres of shape {source.arrays['centres'].shape}")
             if source.form == "traits":
                 _check_traits(source)
+            if "vectors" in source.arrays:
+                _check_vectors(source, count)
 
 
 def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Source:
@@ -131,6 +135,8 @@ def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
     if form == "traits":
         own |= {"base": own["base"].astype(np.float32), "lifts": own["lifts"].astype(np.float32)}
         own["items"] = own["items"].astype(np.int32)
+    if "vectors" in own:
+        own |= {"vectors": own["vectors"].astype(np.float16), "cells": own["cells"].astype(np.float32)}
     if form == "segments":
         own["squares"] = np.square(own["centres"]).sum(axis=1)
     return Source(
@@ -164,6 +170,23 @@ def _check_traits(source: Source) -> None:
         raise ValueError(f"{source.name}: values that are missing or not finite")
     if not _within(traits, 0, len(USER_TRAITS)):
         raise ValueError(f"{source.name}: traits beyond the {len(USER_TRAITS)} there are")
+
+
+def _check_vectors(source: Source, count: int) -> None:
+    vectors, cells = source.arrays["vectors"], source.arrays["cells"]
+    if vectors.ndim != 2 or len(vectors) != count or cells.ndim != 2 or cells.shape[1] != vectors.shape[1]:
+        raise ValueError(f"{source.name}: vectors of shape {vectors.shape} and cells of {cells.shape}")
+    if not (np.isfinite(vectors).all() and np.isfinite(cells).all()):
+        raise ValueError(f"{source.name}: values that are not finite")
+    width = vectors.shape[1]
+    if source.form == "factors":
+        gram, confidence = source.arrays["gram"], source.arrays["confidence"]
+        if gram.shape != (width, width) or confidence.size != 1:
+            raise ValueError(f"{source.name}: a matrix of shape {gram.shape} for {width} factors")
+    if source.form == "towers" and not all(
+        source.arrays[name].shape == (count,) and _within(source.arrays[name], 0, None) for name in ("index", "group")
+    ):
+        raise ValueError(f"{source.name}: embeddings of items that are missing or negative")
 
 
 def _check_matrix(name: str, matrix: Matrix, rows: int, columns: int | None) -> None:

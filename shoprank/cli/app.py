@@ -31,6 +31,7 @@ from shoprank.cli import (  # noqa: E402, F401  (each registers its commands on 
     retrievers,
     served,
     serving,
+    sources,
     study,
     training,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -43,3 +44,16 @@ Redis = Annotated[
     typer.Option(envvar="SHOPRANK_REDIS", help="URL of the Redis that keeps the online features; LMDB without it."),
 ]
 ModelName = Annotated[str, typer.Option(help="Name of the model.")]
+
+
+class LearnedSource(StrEnum):
+    """Sources of candidates that are fitted on demand; keys of `training.retrieval.learned.LEARNED`."""
+
+    two_tower = "two-tower"
+    als = "als"
+
+
+LearnedSources = Annotated[
+    list[LearnedSource] | None,
+    typer.Option("--learned-source", help="A source of candidates beside the others, by vectors; may be repeated."),
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 from shoprank.bundle import require_kind
 from shoprank.cli.app import app
 from shoprank.cli.console import progress, stdout
-from shoprank.cli.options import DataDir, ModelRepository
+from shoprank.cli.options import DataDir, LearnedSource, LearnedSources, ModelRepository
 from shoprank.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def train(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")] = 0,
+    learned_source: LearnedSources = None,
     table: Annotated[Path | None, typer.Option(help="Train on this CSV or Parquet file instead.")] = None,
     label: Annotated[str | None, typer.Option(help="With --table: the column to predict, of two values.")] = None,
     positive: Annotated[str | None, typer.Option(help="With --table: the label's positive value.")] = None,
@@ -75,7 +76,9 @@ def train(
         _refuse_table_options(label=label, positive=positive, time_column=time_column, id_columns=id_columns)
         name = model or "purchase"
         require_kind(model_repository, name, "ranking")
-        _train_ranking(data, model_repository, name, adjusted)
+        _train_ranking(data, model_repository, name, adjusted, learned_source or ())
+    elif learned_source:
+        raise UserError(f"--learned-source {learned_source[0]}: a model of a table proposes nothing")
     elif label is None:
         raise UserError("--table needs --label, the column to predict")
     else:
@@ -96,7 +99,9 @@ def train(
         print(f"train: {name} version {made.bundle.name} in {made.bundle}")
 
 
-def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsChange) -> None:
+def _train_ranking(
+    data: Path, repository: Path, model: str, adjusted: SettingsChange, learned: Sequence[LearnedSource]
+) -> None:
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from feature_repo.store import service_name
@@ -105,10 +110,7 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     from training.export import Identity, export_bundle
     from training.fit import Settings
     from training.fit import train as fit_and_evaluate
-    from training.retrieval.log import read_log
-    from training.retrieval.served import fit_sources, write_served
-    from training.retrieval.traits import read_traits
-    from training.schedule import Schedule
+    from training.retrieval.bundled import fit_bundled
     from training.shards import RANKING, Split
 
     paths = DataPaths(data)
@@ -117,14 +119,10 @@ def _train_ranking(data: Path, repository: Path, model: str, adjusted: SettingsC
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)
-        identity = Identity(model, "ranking", service_name, notes={"dataset": built_key(paths)})
-
-        def retrieval(path: Path) -> None:
-            log = read_log(paths).before(Schedule.read(paths).serving)
-            traits = read_traits(paths, log.catalogue.user_ids.tolist())
-            write_served(path, fit_sources(log, traits, tell), log)
-
-        bundle = export_bundle(trained, test, repository, identity, tell, retrieval)
+        sources = fit_bundled(paths, learned, tell)
+        notes = {"dataset": built_key(paths), "sources": sources.notes}
+        identity = Identity(model, "ranking", service_name, notes=notes)
+        bundle = export_bundle(trained, test, repository, identity, tell, sources.write)
     write_card(bundle, None, folder_of(bundle))
     for note in trained.notes:
         print(f"train: {note}")

@@ -43,14 +43,14 @@ class ImplicitAls:
         """Alternate."""
         matrix = log.matrix(log.halved(self.half_life))
         matrix.data = (1 + self.alpha * np.log1p(matrix.data)).astype(np.float32)
-        model = AlternatingLeastSquares(
-            factors=self.factors,
-            regularization=self.regularization,
-            iterations=self.iterations,
-            random_state=0,
-            num_threads=0,
-        )
         with threadpool_limits(1, "blas"):
+            model = AlternatingLeastSquares(
+                factors=self.factors,
+                regularization=self.regularization,
+                iterations=self.iterations,
+                random_state=0,
+                num_threads=0,
+            )
             model.fit(matrix, show_progress=False)
         return Factors(np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32))
 

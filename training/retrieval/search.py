@@ -65,6 +65,12 @@ class Approximate:
         self._file.train(rows)
         self._file.add(rows)
 
+    @property
+    def centres(self) -> F32:
+        """Of the cells, float32 (c, d)."""
+        found: F32 = self._quantizer.reconstruct_n(0, self._quantizer.ntotal)
+        return found
+
     def search(self, queries: F32, k: int, probes: int = PROBES) -> tuple[I32, F32]:
         """As `Index.search`. probes: cells that are looked into."""
         settings = faiss.SearchParametersIVF(nprobe=min(probes, self._file.nlist))  # type: ignore[call-arg]

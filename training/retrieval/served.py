@@ -1,7 +1,7 @@
 """The sources a server retrieves with: fitted on a log, written as plain arrays into one file of the bundle.
 
 Every source works from what the online store knows of a user when it is asked (see `feature_repo.schema.AFFINITY`), so
-purchases since the training count, and the file names no user. A source has one of seven forms:
+purchases since the training count, and the file names no user. A source has one of nine forms:
 
 - `rates`: the rate of buying again, by the cells of `training.retrieval.repeat`, of each item of the history
 - `history`: the items of the history by their weight
@@ -11,6 +11,8 @@ purchases since the training count, and the file names no user. A source has one
 - `traits`: for users without a history, `items` by the logarithm of their popularity, `base`, and what each value of a
   trait adds to it, `lifts`: which of USER_TRAITS, `traits`, and the value's key, `keys`
 - `everybody`: one list
+- `towers` and `factors`: items whose `vectors` have the largest product with the user's, which comes of the history;
+  beyond 100,000 items they lie in cells around the centres `cells` (see `training.retrieval.learned`)
 
 `retrieval.npz` holds `sources`, JSON with each source's name, form, weight in the blend, what it weighs the history by
 and what speaks for its items (a `ReasonKind` of protos/shoprank/v1/recommendation.proto, without its prefix);

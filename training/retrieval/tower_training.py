@@ -169,7 +169,7 @@ def train(
         losses = []
         for n, batch in enumerate(sampler.epoch(weeks, rng)):
             losses.append(float(step(*_tensors(towers, batch))))
-            progress("train", epoch * steps + n + 1, s.epochs * steps)
+            progress("towers", epoch * steps + n + 1, s.epochs * steps)
         recall = recall_of(towers, sampler, last)
         found.append({"loss": float(np.mean(losses)), "recall": recall})
         if recall > best:

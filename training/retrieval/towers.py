@@ -102,19 +102,46 @@ def _user_tower(of_index: Any, of_field: Any, encoder: Encoder, width: int, leng
     known = ops.cast(w > 0, "float32")
     bought = known * (of_index(history) * own + of_field(group))
     encoded = ENCODERS[encoder](bought, w, width)
-    hidden = layers.Dense(2 * width, "relu", name="user_hidden")(encoded)
-    direction = encoded[:, :width] + layers.Dense(width, name="user_direction")(hidden)
-    vector = ops.concatenate([_unit(direction), ops.ones_like(weight[:, :1])], 1)
+    hidden = layers.Dense(2 * width, "relu", name="user_hidden")
+    direction = layers.Dense(width, name="user_direction")
+    vector = _user_vector(encoded, hidden, direction, weight)
     return keras.Model([history, group, weight], vector, name="user_tower")
+
+
+def tower_of_sums(towers: Towers) -> keras.Model:
+    """The user tower of pooled towers, for what is known of each item bought instead of each purchase.
+
+    history and group (n, h) int32, steady and recent (n, h) float32, for any h, to vectors (n, d + 1): an item's
+    purchases, each halved for every half-life, and for every quarter of one. No two inputs need be of different items.
+    """
+    history = keras.Input((None,), dtype="int32", name="history")
+    group = keras.Input((None,), dtype="int32", name="group")
+    steady, recent = keras.Input((None,), name="steady"), keras.Input((None,), name="recent")
+    of_index, of_field = towers.user.get_layer("products"), towers.user.get_layer("fields_of_products")
+    own = ops.expand_dims(ops.cast(history > RARE, "float32"), -1)
+    bought = of_index(history) * own + of_field(group)
+    encoded = _means(bought, ops.expand_dims(steady, -1), ops.expand_dims(recent, -1))
+    hidden, direction = towers.user.get_layer("user_hidden"), towers.user.get_layer("user_direction")
+    vector = _user_vector(encoded, hidden, direction, steady)
+    return keras.Model([history, group, steady, recent], vector, name="tower_of_sums")
+
+
+def _user_vector(encoded: Any, hidden: Any, direction: Any, weight: Any) -> Any:
+    """Of an encoded history, whose first numbers are a direction; with a 1 for the items' bias."""
+    found = encoded[:, : direction.units] + direction(hidden(encoded))
+    return ops.concatenate([_unit(found), ops.ones_like(ops.sum(weight, 1, keepdims=True))], 1)
 
 
 def _pooled(bought: Any, weight: Any, width: int) -> Any:
     """Means of the purchases by recency, over a long and, by the weights' fourth power, a short time."""
-    means = []
-    for w in (weight, weight**4):
-        means.append(ops.sum(bought * w, 1) / (ops.sum(w, 1) + 1e-6))
+    return _means(bought, weight, weight**4)
+
+
+def _means(bought: Any, long: Any, short: Any) -> Any:
+    """Means of what was bought, by both weights, and the logarithm of one plus the sum of the first."""
+    means = [ops.sum(bought * weight, 1) / (ops.sum(weight, 1) + 1e-6) for weight in (long, short)]
     # No log1p: ONNX has none.
-    return ops.concatenate([*means, ops.log(1 + ops.sum(weight, 1))], 1)
+    return ops.concatenate([*means, ops.log(1 + ops.sum(long, 1))], 1)
 
 
 def _gru(bought: Any, weight: Any, width: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -80,7 +81,8 @@ class TwoTower:
     history: how the user tower reads the purchases: `pooled`, means by recency; `gru` or `cnn`, in order of time.
     length: how many of the last purchases. half_life: of their weight, days. width: of a vector. min_count: purchases
     of an item from which it has an embedding of its own; others are known by their fields and words alone. hard: what
-    lists hard negatives, fitted on the purchases before the weeks learned from.
+    lists hard negatives, fitted on the purchases before the weeks learned from. progress: is told what is done, how
+    many steps of how many.
     """
 
     history: Encoder = "pooled"
@@ -93,6 +95,7 @@ class TwoTower:
     training: Fit = field(default_factory=Fit)
     seed: int = 0
     source: str = "two-tower"
+    progress: Callable[[str, int, int], None] = field(default=lambda *step: None, repr=False, compare=False)
 
     def fit(self, log: PurchaseLog) -> FittedTowers:
         """Train on the weeks before the cutoff, stopped by the last of them."""
@@ -102,7 +105,7 @@ class TwoTower:
         lists = self._lists(log)
         listed = None if lists is None else np.bincount(lists.ravel(), minlength=log.catalogue.shape[1]) / lists.size
         sampler = Sampler(histories, self.length, self.half_life, self.training, lists, listed)
-        epochs = train(towers, log, sampler, self.seed)
+        epochs = train(towers, log, sampler, self.seed, self.progress)
         vectors = towers.item_vectors(sales(log, log.now))
         owned = log.owned() if self.training.aim == "new" else None
         return FittedTowers(towers, vectors, histories, log.now, self.length, self.half_life, tuple(epochs), owned)

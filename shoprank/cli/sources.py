@@ -1,0 +1,48 @@
+"""The `sources` command: what a model proposes, fitted on the newest purchases; the network stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoprank.bundle import current, require_kind, verify
+from shoprank.cli.app import app
+from shoprank.cli.console import progress
+from shoprank.cli.options import DataDir, LearnedSources, ModelName, ModelRepository
+from shoprank.errors import UserError
+
+
+@app.command()
+def sources(
+    data: DataDir = Path("data"),
+    model_repository: ModelRepository = Path("model_repository"),
+    model: ModelName = "purchase",
+    learned_source: LearnedSources = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Without learned sources; those of the active version by default.")
+    ] = False,
+) -> None:
+    """Fit the sources of candidates anew on the purchases before the newest features, into a new active version."""
+    from shoprank.cli.training import import_tensorflow_quietly
+
+    if plain and learned_source:
+        raise UserError(f"--learned-source {learned_source[0]}: --plain is without any")
+    require_kind(model_repository, model, "ranking")
+    manifest = verify(current(model_repository, model))
+    import_tensorflow_quietly()
+    from feature_repo.paths import DataPaths
+    from training.evaluate.card import folder_of, write_card
+    from training.retrieval.bundled import fit_bundled, learned_of, refit
+
+    names = [] if plain else learned_source or learned_of(manifest)
+    with progress() as tell:
+        fitted = fit_bundled(DataPaths(data), names, tell)
+    bundle = refit(model_repository, model, fitted)
+    write_card(bundle, None, folder_of(bundle))
+    print(
+        f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before "
+        f"{fitted.notes['purchases_before']}"
+    )
+    print(f"sources: {model} version {bundle.name} in {bundle}; the network is that of version {manifest.version}")

@@ -56,6 +56,11 @@ train: data ## Build the training set and train, calibrate and export the model
 	$(RUN) train $(STORE)
 	$(RUN) apply $(STORE)
 
+.PHONY: sources
+sources: install ## Give the active model sources of candidates fitted on the newest purchases
+	$(RUN) sources $(STORE)
+	$(RUN) apply $(STORE)
+
 .PHONY: evaluate
 evaluate: install ## Hold the model against its baselines on the test week
 	$(RUN) evaluate $(STORE) --out benchmarks/results/evaluation
@@ -67,7 +72,7 @@ evaluate-ranking: install ## Hold retrieval and ranking against tuned baselines 
 
 .PHONY: evaluate-served
 evaluate-served: install ## Train on what was known at the test cutoff, serve it, and judge the server's slates
-	$(RUN) evaluate-served --data $(DATA) --out benchmarks/results/served
+	$(RUN) evaluate-served --data $(DATA) --out benchmarks/results/served --learned-source als --learned-source two-tower
 	$(RUN) served-page
 
 .PHONY: validate-rankers

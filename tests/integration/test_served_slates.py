@@ -12,7 +12,7 @@ from shoprank import Client
 from shoprank.cli.served import Asked, ask, described, ids_of
 from tests.conftest import Shop
 from training.ranking.names import SERVED
-from training.ranking.served import Answers, judged, slates_of, week_of
+from training.ranking.served import Answers, judged, week_of
 from training.ranking.slate import Week
 from training.retrieval.log import PurchaseLog, read_log
 
@@ -42,8 +42,8 @@ def test_the_figures_are_those_of_the_slates_that_clients_got(
     asked: Asked, log: PurchaseLog, week: Week, tmp_path: Path
 ) -> None:
     ids = log.catalogue.item_ids
-    slates = slates_of(Answers(ids_of(asked.whole), ids_of(asked.explore)), log.catalogue)
-    result = judged(week, log, slates, tmp_path, "key")
+    answers = Answers(ids_of(asked.whole), ids_of(asked.explore), ids_of(asked.candidates))
+    result = judged(week, log, {SERVED: answers}, tmp_path, "key")
     recalls = []
     for slate, user in zip(asked.whole, week.users, strict=True):
         bought = set(ids[week.truth[user].indices])
@@ -60,6 +60,12 @@ def test_slates_of_new_products_hold_nothing_the_household_ever_bought(
         owned = set(ids[week.owned[user].indices])
         assert owned.isdisjoint(item.item_id for item in explore)
         assert not owned.isdisjoint(item.item_id for item in whole)
+
+
+def test_the_slate_is_the_top_of_all_candidates(asked: Asked) -> None:
+    for whole, candidates in zip(asked.whole, asked.candidates, strict=True):
+        assert [item.item_id for item in candidates][: len(whole)] == [item.item_id for item in whole]
+        assert len(candidates) == candidates.candidate_count
 
 
 def test_every_household_is_known_by_features_of_the_cutoff(asked: Asked, week: Week) -> None:

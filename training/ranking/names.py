@@ -6,6 +6,7 @@ POPULARITY = "global top frequency, 28 days"
 PERSONAL = "personal top frequency"
 RECENT = "recency-weighted frequency"
 SERVED = "RecommendItems"
+SERVED_LEARNED = "RecommendItems, learned sources too"
 
 STORED = "MLP 128-64-1 of the training set"
 PLAIN = "MLP 128-64-1, stored features only"

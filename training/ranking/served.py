@@ -1,11 +1,11 @@
-"""The slates that a server gave, judged as those of the ranking evaluation are, beside simple baselines.
+"""The slates that servers gave, judged as those of the ranking evaluation are, beside simple baselines.
 
-The server is asked by whoever calls: here are its answers, as ids of items, and what they are worth.
+Servers are asked by whoever calls: here are its answers, as ids of items, and what they are worth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from shoprank.errors import ShoprankError, UserError
+from training.evaluate.bootstrap import F64, resample
 from training.evaluate.slates import member
 from training.ranking.contenders import BASELINES
-from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED
+from training.ranking.names import PERSONAL, POPULARITY, RECENT
 from training.ranking.outcome import RESAMPLES, Households, compared, described, outcome
 from training.ranking.slate import SIZE, Slates, Week, kept_by_generator
 from training.ranking.tuning import Tuned, tune
@@ -26,16 +27,19 @@ from training.schedule import HORIZON, monday
 Stage = Callable[[str], None]
 BESIDE = (POPULARITY, PERSONAL, RECENT)
 """The baselines, by name."""
+HELD = ("recall", "of_repeats", "of_new")
 NOTHING = -1
 """Stands in a place that no item has."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Item ids that the server showed each of n households, best first: whole slates, and those without what it has."""
+    """Item ids that a server showed each of n households, best first: whole slates, those without what it has, and as
+    many as there are candidates."""
 
     items: Sequence[Sequence[str]]
     explore: Sequence[Sequence[str]]
+    candidates: Sequence[Sequence[str]]
 
 
 def week_of(log: PurchaseLog, cutoff: datetime) -> Week:
@@ -55,42 +59,82 @@ def slates_of(answers: Answers, catalogue: Catalogue) -> Slates:
 
     Raises ShoprankError where a whole slate is short or an item is none of the catalogue.
     """
-    position = {item: at for at, item in enumerate(catalogue.item_ids.tolist())}
-    items, explore = (_positions(shown, position) for shown in (answers.items, answers.explore))
+    items, explore = (_positions(shown, catalogue, SIZE) for shown in (answers.items, answers.explore))
     if (items == NOTHING).any():
         raise ShoprankError(f"the server gave {(items == NOTHING).any(1).sum()} slates of fewer than {SIZE} items")
     return Slates(items, explore, 0.0, 0.0)
 
 
 def judged(
-    week: Week, log: PurchaseLog, served: Slates, kept: Path, key: str, stage: Stage = lambda name: None
+    week: Week,
+    log: PurchaseLog,
+    served: Mapping[str, Answers],
+    kept: Path,
+    key: str,
+    stage: Stage = lambda name: None,
 ) -> dict[str, Any]:
-    """Figures of the served slates and of the baselines, and served less each, as JSON.
+    """Figures of the served slates and of the baselines, and those served first less each, as JSON.
 
-    log: all purchases; baselines are tuned on the week before the cutoff. kept, key: where their slates and trials are
-    kept, and by what data.
+    served: what servers answered, by the name of each. log: all purchases; baselines are tuned on the week before the
+    cutoff. kept, key: where their slates and trials are kept, and by what data.
     """
+    ours, *_ = slates = {name: slates_of(answers, log.catalogue) for name, answers in served.items()}
     chosen = [contender for contender in BASELINES if contender.name in BESIDE]
     tuned = tune(chosen, [Week.at(log, week.cutoff - HORIZON)], kept, key, stage)
-    outcomes = {SERVED: outcome([served], [week])}
+    outcomes = {name: outcome([shown], [week]) for name, shown in slates.items()}
     for baseline in tuned:
         stage(baseline.name)
         outcomes[baseline.name] = outcome([kept_by_generator(baseline.generator, week, kept, key)], [week])
     stage("resampling households")
     households = Households.of([week])
     return {
-        "protocol": _protocol(week, served),
+        "protocol": _protocol(week, slates[ours]),
         "tuning": {t.name: _settings(t) for t in tuned},
-        "champion": SERVED,
+        "champion": ours,
         "contenders": {name: _figures(described(found, households)) for name, found in outcomes.items()},
         "comparisons": {
-            name: compared(outcomes[SERVED], other, households) for name, other in outcomes.items() if name != SERVED
+            name: compared(outcomes[ours], other, households) for name, other in outcomes.items() if name != ours
         },
+        "candidates": _recalls(week, {name: _held(week, answers, log.catalogue) for name, answers in served.items()}),
     }
 
 
-def _positions(shown: Sequence[Sequence[str]], position: dict[str, int]) -> I32:
-    table = np.full((len(shown), SIZE), NOTHING, np.int32)
+def _held(week: Week, answers: Answers, catalogue: Catalogue) -> dict[str, F64]:
+    """Of each household, (n,), the share of its truth among the candidates: of all, of what it had, and of what was new
+    to it; NaN for households without any."""
+    most = max((len(shown) for shown in answers.candidates), default=0)
+    positions = _positions(answers.candidates, catalogue, most)
+    found: dict[str, list[float]] = {name: [] for name in HELD}
+    for user, items in zip(week.users, positions, strict=True):
+        truth, new = week.truth[user].indices, week.new[user].indices
+        held, fresh = np.isin(truth, items), np.isin(truth, new)
+        for name, part in zip(HELD, (held, held[~fresh], held[fresh]), strict=True):
+            found[name].append(float(part.mean()) if len(part) else np.nan)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _recalls(week: Week, held: Mapping[str, Mapping[str, F64]]) -> dict[str, Any]:
+    """Mean shares with their intervals, and each server's less the first one's, as JSON."""
+    first = next(iter(held.values()))
+    found: dict[str, Any] = {}
+    for server, shares in held.items():
+        found[server] = {}
+        for name, values in shares.items():
+            some = ~np.isnan(values)
+            households = resample(week.users[some], RESAMPLES, 0)
+            own, less = values[some], (values - first[name])[some]
+            found[server][name] = {
+                "mean": float(own.mean()),
+                "interval": list(households.interval(own)),
+                "difference": float(less.mean()),
+                "difference_interval": list(households.interval(less)),
+            }
+    return found
+
+
+def _positions(shown: Sequence[Sequence[str]], catalogue: Catalogue, places: int) -> I32:
+    position = {item: at for at, item in enumerate(catalogue.item_ids.tolist())}
+    table = np.full((len(shown), places), NOTHING, np.int32)
     for row, ids in zip(table, shown, strict=True):
         if unknown := [item for item in ids if item not in position]:
             raise ShoprankError(f"the server showed items that the catalogue lacks: {', '.join(unknown[:3])}")

@@ -12,7 +12,7 @@ import pytest
 
 from shoprank.errors import ShoprankError, UserError
 from tests.world import END, events, write_world
-from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED
+from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED, SERVED_LEARNED
 from training.ranking.served import Answers, judged, slates_of, week_of
 from training.ranking.served_page import written
 from training.ranking.slate import SIZE, Slates, Week, by_generator
@@ -37,7 +37,8 @@ def week(log: PurchaseLog) -> Week:
 def answered(slates: Slates, log: PurchaseLog) -> Answers:
     """The ids of slates, as a server gives them."""
     ids = log.catalogue.item_ids
-    return Answers(ids[slates.items].tolist(), ids[slates.explore].tolist())
+    shown = ids[slates.items].tolist()
+    return Answers(shown, ids[slates.explore].tolist(), shown)
 
 
 def test_ids_come_back_as_positions_in_their_order(log: PurchaseLog, week: Week) -> None:
@@ -49,17 +50,16 @@ def test_ids_come_back_as_positions_in_their_order(log: PurchaseLog, week: Week)
 
 def test_a_short_slate_of_new_products_has_empty_places_and_a_short_whole_one_is_an_error(log: PurchaseLog) -> None:
     whole, short = [f"i{n}" for n in range(SIZE)], ["i3", "i1"]
-    found = slates_of(Answers([whole], [short]), log.catalogue)
+    found = slates_of(Answers([whole], [short], [whole]), log.catalogue)
     assert (found.explore[0, 2:] == -1).all()
     with pytest.raises(ShoprankError, match="1 slates of fewer than 20"):
-        slates_of(Answers([short], [short]), log.catalogue)
+        slates_of(Answers([short], [short], [whole]), log.catalogue)
     with pytest.raises(ShoprankError, match="catalogue lacks: nope"):
-        slates_of(Answers([["nope", *whole[1:]]], [short]), log.catalogue)
+        slates_of(Answers([["nope", *whole[1:]]], [short], [whole]), log.catalogue)
 
 
 def test_slates_of_a_baseline_are_worth_as_much_as_the_baseline(log: PurchaseLog, week: Week, tmp_path: Path) -> None:
-    served = slates_of(answered(by_generator(PersonalFrequency(None), week), log), log.catalogue)
-    result = judged(week, log, served, tmp_path, "key")
+    result = judged(week, log, {SERVED: answered(by_generator(PersonalFrequency(None), week), log)}, tmp_path, "key")
     assert set(result["contenders"]) == {SERVED, POPULARITY, PERSONAL, RECENT}
     assert result["contenders"][SERVED] == result["contenders"][PERSONAL]
     for found in result["comparisons"][PERSONAL].values():
@@ -76,18 +76,44 @@ def test_slates_of_what_is_bought_are_perfect_and_others_worth_nothing(
     others = [np.setdiff1d(np.arange(log.catalogue.shape[1]), one) for one in bought]
     perfect = np.array([[*one, *other][:SIZE] for one, other in zip(bought, others, strict=True)], np.int32)
     worthless = np.array([one[:SIZE] for one in others], np.int32)
-    found = judged(week, log, Slates(perfect, worthless, 0, 0), tmp_path, "key")["contenders"][SERVED]
+    served = {
+        SERVED: answered(Slates(perfect, worthless, 0, 0), log),
+        SERVED_LEARNED: replace(answered(Slates(worthless, worthless, 0, 0), log), candidates=[["i1"]] * len(perfect)),
+    }
+    result = judged(week, log, served, tmp_path, "key")
+    found = result["contenders"][SERVED]
     assert found["whole"]["ndcg@10"]["mean"] == pytest.approx(1)
     assert found["explore"]["recall@20"]["mean"] == 0
+    assert result["comparisons"][SERVED_LEARNED]["ndcg@10"]["difference"] == pytest.approx(1)
+    place = log.catalogue.item_ids.tolist().index("i1")
+    held = [(place in one) / len(one) for one in bought]
+    some = result["candidates"][SERVED_LEARNED]["recall"]
+    assert some["mean"] == pytest.approx(np.mean(held))
+    assert some["difference"] == pytest.approx(np.mean(held) - result["candidates"][SERVED]["recall"]["mean"])
+    assert result["candidates"][SERVED]["recall"]["difference_interval"] == [0, 0]
+
+
+def test_candidates_hold_shares_of_what_was_had_and_of_what_was_new(
+    log: PurchaseLog, week: Week, tmp_path: Path
+) -> None:
+    owned = [log.catalogue.item_ids[week.owned[user].indices].tolist() for user in week.users]
+    shown = replace(answered(by_generator(PersonalFrequency(None), week), log), candidates=owned)
+    found = judged(week, log, {SERVED: shown}, tmp_path, "key")["candidates"][SERVED]
+    assert (found["of_repeats"]["mean"], found["of_new"]["mean"]) == (1, 0)
+    assert 0 < found["recall"]["mean"] < 1
 
 
 def test_places_with_what_a_household_has_are_counted(log: PurchaseLog, week: Week, tmp_path: Path) -> None:
     slates = by_generator(PersonalFrequency(None), week)
-    clean = judged(week, log, slates, tmp_path, "key")["protocol"]
-    assert clean["explore_places_owned"] == 0
+
+    def owned(shown: Slates) -> int:
+        found = judged(week, log, {SERVED: answered(shown, log)}, tmp_path, "key")["protocol"]["explore_places_owned"]
+        return int(found)
+
+    assert owned(slates) == 0
     explore = slates.explore.copy()
     explore[0, :3] = week.owned[week.users[0]].indices[:3]
-    assert judged(week, log, replace(slates, explore=explore), tmp_path, "key")["protocol"]["explore_places_owned"] == 3
+    assert owned(replace(slates, explore=explore)) == 3
 
 
 def test_a_moment_without_a_snapshot_and_a_week_that_is_not_over_are_refused(log: PurchaseLog) -> None:

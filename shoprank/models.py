@@ -14,6 +14,7 @@ import grpc
 from shoprank.client import DEFAULT_ADDRESS
 from shoprank.connection import Connection, Token, checked_seconds
 from shoprank.requests import build, typed
+from shoprank.sources import CandidateSources
 from shoprank.traffic import Share, Traffic, steps
 from shoprank.v1 import model_pb2 as pb
 from shoprank.v1 import model_pb2_grpc
@@ -29,7 +30,7 @@ class Version:
     """A version. state: available, loading, loaded, waiting or refused; of one on disk, good or bad. reason: why.
 
     roles: active, canary, shadow, previous. created_at: when it was exported, None where its manifest cannot be read.
-    metrics: on the test set.
+    metrics: on the test set. sources: what those of its candidates know, None where its manifest does not say.
     """
 
     version: int
@@ -38,6 +39,7 @@ class Version:
     reason: str = ""
     created_at: datetime | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    sources: CandidateSources | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,13 @@ def _version(message: pb.ModelVersion) -> Version:
         reason=message.reason,
         created_at=message.create_time.ToDatetime(UTC) if message.HasField("create_time") else None,
         metrics=dict(message.metrics),
+        sources=_sources(message.sources) if message.HasField("sources") else None,
     )
+
+
+def _sources(message: pb.CandidateSources) -> CandidateSources:
+    before = message.purchases_before.ToDatetime(UTC)
+    return CandidateSources(before, tuple(message.learned), message.network_version)
 
 
 def _word(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from shoprank import bundle, traffic
 from shoprank.errors import BundleError, Conflict, TrafficError, UserError
 from shoprank.models import Model, Version
+from shoprank.sources import CandidateSources
 from shoprank.traffic import Share, Traffic
 
 UNKNOWN = "unknown"
@@ -82,7 +83,7 @@ def _version(repository: Path, name: str, version: int, roles: tuple[str, ...]) 
         made = datetime.fromisoformat(manifest.created_at)
     except (BundleError, ValueError) as error:
         return Version(version, "bad", roles, str(error))
-    return Version(version, "good", roles, "", made, manifest.metrics)
+    return Version(version, "good", roles, "", made, manifest.metrics, CandidateSources.of(manifest))
 
 
 def _roles(version: int, current: int, previous: int, state: Traffic) -> tuple[str, ...]:

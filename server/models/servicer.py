@@ -13,6 +13,7 @@ from server.models.registry import Models
 from server.models.repository import Repository
 from server.models.status import ModelStatus, Role, State, VersionStatus, status
 from shoprank.errors import Conflict, FieldViolation, InvalidRequest, UserError
+from shoprank.sources import CandidateSources
 from shoprank.traffic import Share, Traffic, steps
 from shoprank.v1 import model_pb2 as pb
 
@@ -124,6 +125,10 @@ def _version_message(version: VersionStatus) -> pb.ModelVersion:
         message.create_time.CopyFrom(_timestamp(version.manifest.created_at))
         message.metrics.update(version.manifest.metrics)
         message.schema_hash = version.manifest.schema_hash
+        if sources := CandidateSources.of(version.manifest):
+            message.sources.purchases_before.FromDatetime(sources.purchases_before)
+            message.sources.learned.extend(sources.learned)
+            message.sources.network_version = sources.network_version
     return message
 
 

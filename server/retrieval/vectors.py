@@ -7,6 +7,7 @@ searches all items where the source has no cells, else those of the cells neares
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,14 +69,12 @@ class Search:
         return found
 
     def because(self, history: History, items: I32) -> I32:
-        """The item of the history that speaks most for each of the items, as a position in the catalogue; -1 for
-        none."""
+        """The item of the history that speaks most for each of the items, as a position in the catalogue; -1 where
+        there is no history."""
         rows, steady, _ = self._of(history)
         if not len(rows):
             return np.full(len(items), -1, np.int32)
-        shares = self._side.shares(rows, steady, items)
-        most = shares.argmax(axis=0)
-        found: I32 = np.where(shares[most, np.arange(len(items))] > 0, rows[most], np.int32(-1))
+        found: I32 = rows[self._side.shares(rows, steady, items).argmax(axis=0)]
         return found
 
     def _of(self, history: History) -> tuple[I32, F32, F32]:
@@ -91,6 +90,7 @@ class Index:
     """Vectors of N items, float16 (N, d), in Faiss. cells: centres, float32 (c, d); none for a search of all items."""
 
     def __init__(self, vectors: npt.NDArray[np.float16], cells: F32) -> None:
+        logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which vectors it can do without
         import faiss  # 20 MB, which only bundles with such sources need
 
         self._faiss: Any = faiss  # its stubs lack what is used here

@@ -38,7 +38,7 @@ def reasons(retriever: Retriever, history: History, slate: Candidates, catalogue
     found = _of_history(history, slate)
     for source, places in _by_source(slate, found):
         told = retriever.sources[source]
-        if told.form == "neighbours" and told.reason in ABOUT:
+        if told.reason in ABOUT:
             items = slate.items[places]
             for place, other in zip(places, retriever.because(told, history, items).tolist(), strict=True):
                 found[place] = _about(told.reason, retriever.item_ids[other], catalogue) if other >= 0 else POPULAR

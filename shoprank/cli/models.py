@@ -190,11 +190,14 @@ def _print(model: Model) -> None:
     from rich.table import Table
 
     names = [name for name in METRICS if any(name in v.metrics for v in model.versions)]
-    table = Table("version", "state", "exported", *names, title=f"{model.name} ({model.kind})", title_justify="left")
+    about = ["network", "sources know"] if any(version.sources for version in model.versions) else []
+    title = f"{model.name} ({model.kind})"
+    table = Table("version", "state", "exported", *about, *names, title=title, title_justify="left")
     for version in model.versions:
         metrics = (f"{version.metrics[name]:.4f}" if name in version.metrics else "–" for name in names)
         made = f"{version.created_at:%Y-%m-%d %H:%M}" if version.created_at else "–"
-        table.add_row(str(version.version), _state(model, version), made, *metrics)
+        known = [f"of {version.sources.network_version}", str(version.sources)] if version.sources else ["–"] * 2
+        table.add_row(str(version.version), _state(model, version), made, *known[: len(about)], *metrics)
     stdout().print(table)
     if model.reason:
         stdout().print(f"traffic: {model.reason}", highlight=False)

@@ -55,5 +55,8 @@ class LearnedSource(StrEnum):
 
 LearnedSources = Annotated[
     list[LearnedSource] | None,
-    typer.Option("--learned-source", help="A source of candidates beside the others, by vectors; may be repeated."),
+    typer.Option(
+        "--learned-source",
+        help="A learned source of candidates beside the others: als (seconds) or two-tower (minutes); may be repeated.",
+    ),
 ]

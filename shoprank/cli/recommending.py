@@ -130,11 +130,11 @@ def print_slate(user: str, slate: Slate, items: dict[str, Item], drawn: bool = F
     from rich.table import Table
 
     title = f"user {user}: {len(slate)} of {slate.candidate_count:,} candidates"
-    table = Table("#", "item", "name", "category", "P(buy in 7 days)", "why", title=title)
+    table = Table("#", "item", "name", "category", "P(buy in 7 days)", "source", "why", title=title)
     for one in slate:
         named = described(items, one.item_id)
         probability = f"{one.purchase_probability:.2%}"
-        table.add_row(str(one.place), one.item_id, *named, probability, one.reason.text)
+        table.add_row(str(one.place), one.item_id, *named, probability, next(iter(one.sources), ""), one.reason.text)
     print_with_status(table, (), slate.feature_status, slate.served_by)
     if drawn:
         print(f"drawn with seed {slate.seed}; log-probability of this slate {slate.log_propensity:.6f}")

@@ -24,6 +24,7 @@ from shoprank.errors import BundleError, ShoprankError
 from shoprank.requests import ItemFilter
 from shoprank.results import FeatureState
 from shoprank.slates import Slate, SlateRules
+from shoprank.sources import CandidateSources
 
 if TYPE_CHECKING:
     from feature_repo.paths import DataPaths
@@ -64,12 +65,12 @@ def evaluate_served(
     """Train on what was known at a cutoff, serve it, ask for every household's slate, and judge by the week after.
 
     DATA/served keeps what is made, a folder a cutoff; a second run takes it as it is. With learned sources the same
-    network is served once more, with them beside its other sources.
+    network is served once more with each beside its other sources, and with all of them.
     """
     from feature_repo.paths import DataPaths, write_json
     from training.ingest.known import write_known
     from training.ranking.key import key_of_data
-    from training.ranking.names import SERVED, SERVED_LEARNED
+    from training.ranking.names import SERVED, served_with
     from training.ranking.served import Answers, judged, week_of
     from training.retrieval.log import read_log
     from training.schedule import Schedule
@@ -81,8 +82,9 @@ def evaluate_served(
         print(f"evaluate-served: events before {cutoff} in {known.events}")
     run_pipeline(known.root, known.root / MODELS, until=cutoff)
     repositories = {SERVED: known.root / MODELS}
-    if learned_source:
-        repositories[SERVED_LEARNED] = with_sources(known, sorted(set(learned_source)))
+    learned = sorted(set(learned_source or ()))
+    for some in [*([name] for name in learned), *([learned] if len(learned) > 1 else [])]:
+        repositories[served_with(some)] = with_sources(known, some)
     asked: dict[str, Asked] = {}
     for name, repository in repositories.items():
         with (
@@ -95,7 +97,6 @@ def evaluate_served(
         answers = {n: Answers(ids_of(a.whole), ids_of(a.explore), ids_of(a.candidates)) for n, a in asked.items()}
         result = judged(week, log, answers, known.ranking, key_of_data(paths), lambda name: status.update(name))
     result |= {"server": described(asked[SERVED]), "schedule": split_of(Schedule.read(known))}
-    result["learned_sources"] = sorted(set(learned_source or ()))
     result["median_ms"] = {name: 1e3 * median(one.seconds) for name, one in asked.items()}
     folder = out or paths.evaluation
     write_json(folder / "served.json", result)
@@ -106,13 +107,14 @@ def evaluate_served(
 def with_sources(known: DataPaths, learned: Sequence[str]) -> Path:
     """A repository with the active version of that in the folder, which has these learned sources too; one that is
     there already is taken."""
-    from training.retrieval.bundled import fit_bundled, learned_of, refit
+    from training.retrieval.bundled import fit_bundled, refit
 
     active = current(known.root / MODELS, MODEL)
     network, folder = verify(active).files[MODEL_FILE], known.root / "-".join([MODELS, *learned])
     try:
         found = verify(current(folder, MODEL))
-        if (found.files[MODEL_FILE], learned_of(found)) == (network, list(learned)):
+        sources = CandidateSources.of(found)
+        if found.files[MODEL_FILE] == network and sources and sources.learned == tuple(learned):
             return folder
     except BundleError:
         pass

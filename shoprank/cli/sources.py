@@ -12,6 +12,7 @@ from shoprank.cli.app import app
 from shoprank.cli.console import progress
 from shoprank.cli.options import DataDir, LearnedSources, ModelName, ModelRepository
 from shoprank.errors import UserError
+from shoprank.sources import CandidateSources
 
 
 @app.command()
@@ -21,10 +22,15 @@ def sources(
     model: ModelName = "purchase",
     learned_source: LearnedSources = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="Without learned sources; those of the active version by default.")
+        bool, typer.Option("--plain", help="Leave learned sources out, those of the active version too.")
     ] = False,
 ) -> None:
-    """Fit the sources of candidates anew on the purchases before the newest features, into a new active version."""
+    """Fit the sources of candidates anew on the purchases before the newest features, into a new active version.
+
+    Learned sources find items by vectors: als factorizes who buys what, which takes seconds; two-tower learns vectors
+    of items and of histories, which takes minutes. Each makes a request slower. Those of the active version stay
+    unless others are named.
+    """
     from shoprank.cli.training import import_tensorflow_quietly
 
     if plain and learned_source:
@@ -34,15 +40,19 @@ def sources(
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from training.evaluate.card import folder_of, write_card
-    from training.retrieval.bundled import fit_bundled, learned_of, refit
+    from training.retrieval.bundled import fit_bundled, refit
 
-    names = [] if plain else learned_source or learned_of(manifest)
+    known = CandidateSources.of(manifest)
+    names = [] if plain else learned_source or (known.learned if known else ())
+    paths = DataPaths(data)
     with progress() as tell:
-        fitted = fit_bundled(DataPaths(data), names, tell)
+        fitted = fit_bundled(paths, names, tell)
     bundle = refit(model_repository, model, fitted)
-    write_card(bundle, None, folder_of(bundle))
-    print(
-        f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before "
-        f"{fitted.notes['purchases_before']}"
-    )
-    print(f"sources: {model} version {bundle.name} in {bundle}; the network is that of version {manifest.version}")
+    try:
+        write_card(bundle, paths.evaluation / "evaluation.json", folder_of(bundle))
+    except UserError as error:
+        write_card(bundle, None, folder_of(bundle))
+        print(f"sources: the card has no figures: {error}")
+    print(f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before {fitted.before}")
+    network = known.network_version if known else manifest.version
+    print(f"sources: {model} version {bundle.name} in {bundle}, the network that of version {network}. Next: apply")

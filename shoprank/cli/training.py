@@ -120,7 +120,7 @@ def _train_ranking(
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)
         sources = fit_bundled(paths, learned, tell)
-        notes = {"dataset": built_key(paths), "sources": sources.notes}
+        notes = {"dataset": built_key(paths), **sources.notes()}
         identity = Identity(model, "ranking", service_name, notes=notes)
         bundle = export_bundle(trained, test, repository, identity, tell, sources.write)
     write_card(bundle, None, folder_of(bundle))

@@ -121,6 +121,7 @@ class ModelVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     SCHEMA_HASH_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """A whole number from 1."""
     state: Global___VersionState.ValueType
@@ -141,6 +142,10 @@ class ModelVersion(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Metrics on the test set, by name, as its manifest has them."""
 
+    @_builtins.property
+    def sources(self) -> Global___CandidateSources:
+        """What the sources of its candidates know; unset where its manifest does not say."""
+
     def __init__(
         self,
         *,
@@ -151,14 +156,49 @@ class ModelVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         schema_hash: _builtins.str = ...,
+        sources: Global___CandidateSources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "sources", b"sources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metrics", b"metrics", "reason", b"reason", "roles", b"roles", "schema_hash", b"schema_hash", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metrics", b"metrics", "reason", b"reason", "roles", b"roles", "schema_hash", b"schema_hash", "sources", b"sources", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class CandidateSources(_message.Message):
+    """What the sources of a version's candidates were fitted on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PURCHASES_BEFORE_FIELD_NUMBER: _builtins.int
+    LEARNED_FIELD_NUMBER: _builtins.int
+    NETWORK_VERSION_FIELD_NUMBER: _builtins.int
+    network_version: _builtins.int
+    """Version that the network was trained as: another one where the sources alone are new."""
+    @_builtins.property
+    def purchases_before(self) -> _timestamp_pb2.Timestamp:
+        """They know the purchases before it."""
+
+    @_builtins.property
+    def learned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The learned sources among them, by name."""
+
+    def __init__(
+        self,
+        *,
+        purchases_before: _timestamp_pb2.Timestamp | None = ...,
+        learned: _abc.Iterable[_builtins.str] | None = ...,
+        network_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["purchases_before", b"purchases_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learned", b"learned", "network_version", b"network_version", "purchases_before", b"purchases_before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateSources: _TypeAlias = CandidateSources  # noqa: Y015
 
 @_typing.final
 class TrafficShare(_message.Message):

@@ -12,8 +12,9 @@ import pytest
 
 from server.app import start
 from server.models.loading import open_bundle
-from shoprank import Client, bundle
+from shoprank import Client, bundle, repository
 from shoprank.cli import main
+from shoprank.models import ModelClient
 from tests.conftest import Shop, settings
 from training.retrieval import bundled
 
@@ -52,7 +53,7 @@ def test_a_version_gets_learned_sources_and_keeps_its_network(run: Run, models: 
     before = bundle.verify(bundle.current(models, "purchase"))
     code, out, _ = run("--learned-source", "als", "--learned-source", "als")
     assert code == 0
-    assert "popularity, als of the purchases before 2024-06-24T00:00:00" in out
+    assert "popularity, als of the purchases before 2024-06-24 00:00:00" in out
     assert "version 2 in" in out.splitlines()[-1]
     assert names_of(models)[-1] == "als"
     assert names_of(models).count("als") == 1
@@ -64,7 +65,7 @@ def test_a_version_gets_learned_sources_and_keeps_its_network(run: Run, models: 
     assert after.training["sources"] == {
         "purchases_before": "2024-06-24T00:00:00",
         "learned": ["als"],
-        "network_of_version": 1,
+        "network_version": 1,
     }
     assert (models / "purchase" / "cards" / "2" / "model_card.html").is_file()
     assert bundle.rollback(models, "purchase") == 1
@@ -76,7 +77,14 @@ def test_learned_sources_stay_unless_others_or_none_are_asked_for(run: Run, mode
     assert names_of(models)[-1] == "als"
     assert run("--plain")[0] == 0
     assert "als" not in names_of(models)
-    assert bundle.linked(models, "purchase") == 4
+    (model,) = repository.models(models)
+    known = [version.sources for version in model.versions]
+    assert [(s.network_version, s.learned) if s else None for s in known] == [
+        None,
+        (1, ("als",)),
+        (1, ("als",)),
+        (1, ()),
+    ]
 
 
 def test_a_server_names_learned_sources(run: Run, trained: Shop, models: Path) -> None:
@@ -84,11 +92,14 @@ def test_a_server_names_learned_sources(run: Run, trained: Shop, models: Path) -
     running = start(settings(trained.paths.root, models, clock="snapshot"))
     try:
         with Client(running.address, timeout=10) as client:
-            slate = client.recommend("u1", top_k=20)
+            slate = client.recommend("u1", top_k=100)
+        with ModelClient(running.address) as admin:
+            (model,) = admin.list("purchase")
     finally:
         running.stop()
     assert slate.served_by.model_version == 2
     assert any("als" in item.sources for item in slate)
+    assert model.versions[-1].sources == repository.models(models)[0].versions[-1].sources
 
 
 def test_what_cannot_be_is_said(run: Run, models: Path) -> None:

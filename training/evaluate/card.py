@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader
 from feature_repo.paths import write_json, write_text
 from shoprank.bundle import MODEL, Manifest, verify
 from shoprank.errors import UserError
-from training.evaluate.card_markdown import markdown
+from shoprank.sources import CandidateSources
+from training.evaluate.card_markdown import markdown, sources
 
 RANKING_LIMITS = (
     "It was trained and tested on one shop's events. On another shop's it says nothing until it is trained on them.",
@@ -35,16 +36,16 @@ def folder_of(bundle: Path) -> Path:
 def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, Any]:
     """Write `model_card.html`, `model_card.md` and `model_card.json` into `out` and return what the JSON holds.
 
-    evaluation: the JSON of `shoprank evaluate`, None for a bundle that none can be of yet; its figures are taken where
-    it is of this bundle's graph, and where it is not, or is not there, the card says that they were not measured.
-    There is none of a table's model. Raises UserError where it cannot be read, or is of this name, version and head and
-    does not say of which graph, BundleError where the bundle was altered.
+    evaluation: the JSON of `shoprank evaluate`, None for a bundle that none can be of yet; its figures are taken
+    where it is of this bundle's graph, whichever version, and where it is not, or is not there, the card says that
+    they were not measured. There is none of a table's model. Raises UserError where it cannot be read, or is of
+    this name, version and head and does not say of which graph, BundleError where the bundle was altered.
     """
     manifest = verify(bundle)
     measured = None if evaluation is None or "table" in manifest.training else _read(evaluation, manifest)
     card = describe(manifest, measured)
     template = Environment(loader=PackageLoader("training.evaluate", "templates"), autoescape=True)
-    page = template.get_template("card.html.j2").render(card=card)
+    page = template.get_template("card.html.j2").render(card=card, sources=sources)
     write_text(out / "model_card.html", page)
     write_text(out / "model_card.md", markdown(card))
     write_json(out / "model_card.json", card)
@@ -54,11 +55,13 @@ def write_card(bundle: Path, evaluation: Path | None, out: Path) -> dict[str, An
 def describe(manifest: Manifest, evaluation: dict[str, Any] | None) -> dict[str, Any]:
     """What the card says, as JSON; None stands for what was not measured."""
     identity = identity_of(manifest)
-    measured = evaluation if evaluation and evaluation["model"] == identity else {}
+    measured = evaluation if evaluation and _network(evaluation["model"]) == _network(identity) else {}
+    known = CandidateSources.of(manifest)
     table = manifest.training.get("table")
     return {
         "kind": manifest.kind,
         "model": {**identity, "created_at": manifest.created_at},
+        "sources": known.notes() if known else None,
         "answers": _answers(table) if table else "how likely a user is to buy an item",
         "data": {
             "window": _window(manifest.training, table),
@@ -77,6 +80,11 @@ def identity_of(manifest: Manifest) -> dict[str, Any]:
     """What tells a model from every other, as JSON: name, version and head, and the SHA-256 of its graph."""
     named = {"name": manifest.model, "version": manifest.version, "head": manifest.head}
     return {**named, "graph": manifest.files[MODEL]}
+
+
+def _network(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity but for the version: a version whose sources alone are new has the network of another."""
+    return {name: value for name, value in identity.items() if name != "version"}
 
 
 def _answers(table: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ def markdown(card: dict[str, Any]) -> str:
     parts = [
         f"# {model['name']} v{model['version']}",
         f"A multilayer perceptron with a {model['head']} head over {card['data']['inputs']} inputs, made "
-        f"{model['created_at']}. It answers {card['answers']}.",
+        f"{model['created_at']}. It answers {card['answers']}.{sources(card)}",
         "## Data",
         _data(card["data"]),
         *(["## Ranking", *_ranking(card), "## Ranking by segment", *_segments(card["slices"])] if ranks else []),
@@ -26,6 +26,18 @@ def markdown(card: dict[str, Any]) -> str:
         "\n".join(f"- {limit}" for limit in card["limits"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def sources(card: dict[str, Any]) -> str:
+    """A sentence on the sources of candidates, with a space before it; empty where the bundle does not say."""
+    known, model = card["sources"], card["model"]
+    if not known:
+        return ""
+    learned = f", {' and '.join(known['learned'])} among them" if known["learned"] else ""
+    text = f" Its sources of candidates know the purchases before {known['purchases_before'][:10]}{learned}."
+    if known["network_version"] != model["version"]:
+        text += f" They are new; its network is that of version {known['network_version']}."
+    return text
 
 
 def _data(data: dict[str, Any]) -> str:

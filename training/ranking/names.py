@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 POPULARITY = "global top frequency, 28 days"
 PERSONAL = "personal top frequency"
 RECENT = "recency-weighted frequency"
 SERVED = "RecommendItems"
-SERVED_LEARNED = "RecommendItems, learned sources too"
 
 STORED = "MLP 128-64-1 of the training set"
 PLAIN = "MLP 128-64-1, stored features only"
@@ -25,3 +26,8 @@ LIGHTGBM_HOUSEHOLDS = "LightGBM, log loss, by household"
 CHAMPION = "ensemble of MLPs and trees"
 CALIBRATED = "LambdaRank, calibrated"
 """LambdaRank's scores as log-odds; of those tried, no trial of its own."""
+
+
+def served_with(learned: Sequence[str]) -> str:
+    """What a server is called that has these learned sources too."""
+    return f"{SERVED}, with {' and '.join(learned)}"

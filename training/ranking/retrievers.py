@@ -20,7 +20,9 @@ from training.ranking import contenders
 from training.ranking.protocol import TEST
 from training.ranking.slate import Week
 from training.retrieval.blend import OFFSET
+from training.retrieval.factors import ImplicitAls
 from training.retrieval.generator import Generator, Scorer, pieces, top
+from training.retrieval.learned import HALF_LIFE
 from training.retrieval.log import F32, F64, I32, I64, Sparse, read_log
 from training.retrieval.search import Approximate, Exact
 from training.retrieval.tower_training import Fit
@@ -48,6 +50,8 @@ TOWERS = (
     Retriever("two towers, GRU", TwoTower("gru", length=64)),
     Retriever("two towers, CNN", TwoTower("cnn", length=64)),
     Retriever("two towers, pooled, new products alone", TwoTower(training=Fit(aim="new"))),
+    Retriever("two towers, pooled, hard negatives", TwoTower(hard=ImplicitAls())),
+    Retriever("two towers, pooled, as served", TwoTower(half_life=HALF_LIFE)),
 )
 WEIGHTS = (0.5, 1.0, 2.0)
 """Weights of the towers in the blend that are tried."""

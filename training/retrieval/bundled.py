@@ -12,6 +12,7 @@ from typing import Any
 from feature_repo.paths import DataPaths
 from feature_repo.store import service_name
 from shoprank import bundle
+from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
 from training.retrieval.learned import LEARNED, Progress
 from training.retrieval.log import PurchaseLog, read_log
@@ -19,21 +20,24 @@ from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.traits import read_traits
 from training.schedule import Schedule
 
-NOTES = "sources"
-"""The entry of a manifest's `training` that tells of the sources."""
-
 
 @dataclass(frozen=True)
 class Bundled:
-    """Fitted sources. notes: what the manifest says of them, as JSON."""
+    """Fitted sources. log: the purchases they were fitted on, those before `before` (naive UTC). learned: by name."""
 
     sources: list[Source]
     log: PurchaseLog
-    notes: dict[str, Any]
+    before: datetime
+    learned: tuple[str, ...]
 
     def write(self, path: Path) -> None:
         """Write them into a bundle's file."""
         write_served(path, self.sources, self.log)
+
+    def notes(self, network_version: int = 0) -> dict[str, Any]:
+        """What a manifest's `training` says of them, with the version that the network was trained as; 0 for its
+        own."""
+        return {NOTES: CandidateSources(self.before, self.learned, network_version).notes()}
 
 
 def fit_bundled(paths: DataPaths, learned: Sequence[str], progress: Progress) -> Bundled:
@@ -43,16 +47,10 @@ def fit_bundled(paths: DataPaths, learned: Sequence[str], progress: Progress) ->
     """
     serving = Schedule.read(paths).serving
     log = read_log(paths).before(serving)
-    names = list(dict.fromkeys(str(name) for name in learned))
+    names = tuple(dict.fromkeys(str(name) for name in learned))
     sources = fit_sources(log, read_traits(paths, log.catalogue.user_ids.tolist()), progress)
     sources += [LEARNED[name](log, progress) for name in names]
-    return Bundled(sources, log, {"purchases_before": f"{serving:%Y-%m-%dT%H:%M:%S}", "learned": names})
-
-
-def learned_of(manifest: bundle.Manifest) -> list[str]:
-    """The learned sources that a bundle has."""
-    found = manifest.training.get(NOTES, {}).get("learned", [])
-    return [str(name) for name in found]
+    return Bundled(sources, log, serving, names)
 
 
 def refit(repository: Path, model: str, sources: Bundled) -> Path:
@@ -63,6 +61,8 @@ def refit(repository: Path, model: str, sources: Bundled) -> Path:
     """
     active = bundle.current(repository, model)
     manifest = bundle.verify(active)
+    known = CandidateSources.of(manifest)
+    network = known.network_version if known else manifest.version
 
     def fill(staged: Path, number: int) -> bundle.Manifest:
         for name in manifest.files:
@@ -74,7 +74,7 @@ def refit(repository: Path, model: str, sources: Bundled) -> Path:
             version=number,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             feature_service=service_name(model, number),
-            training={**manifest.training, NOTES: {**sources.notes, "network_of_version": manifest.version}},
+            training={**manifest.training, **sources.notes(network)},
         )
 
     return write_version(repository, model, fill)

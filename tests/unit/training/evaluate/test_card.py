@@ -17,11 +17,11 @@ from training.evaluate.segments import measured_by_segment
 
 GRAPH = b"a graph"
 FILES = {MODEL: hashlib.sha256(GRAPH).hexdigest()}
+TRAINING: dict[str, Any] = {"window": {"train": [1_501_459_200, 1_510_531_200]}, "rows": {"train": 1_234}}
 IDENTITY = {"name": "purchase", "version": 3, "head": "sigmoid", "graph": FILES[MODEL]}
 
 
-def bundle_at(folder: Path) -> Path:
-    training = {"window": {"train": [1_501_459_200, 1_510_531_200]}, "rows": {"train": 1_234}}
+def bundle_at(folder: Path, training: dict[str, Any] = TRAINING) -> Path:
     manifest = Manifest(
         "purchase", 3, "ranking", "sigmoid", "2026-01-01", ("a",), (), "int64", "0" * 64, training=training,
         metrics={"roc_auc": 0.875}, files=FILES,
@@ -74,7 +74,7 @@ def test_a_card_holds_the_figures_of_its_own_bundle(tmp_path: Path) -> None:
     assert json.loads((bundle / "model_card.json").read_text()) == card
 
 
-@pytest.mark.parametrize("other", [None, {"version": 2}, {"graph": "b" * 64}])
+@pytest.mark.parametrize("other", [None, {"head": "softmax"}, {"graph": "b" * 64}])
 def test_without_an_evaluation_of_this_bundle_it_says_so(tmp_path: Path, other: dict[str, object] | None) -> None:
     path = tmp_path / "evaluation.json"
     if other is not None:
@@ -82,6 +82,17 @@ def test_without_an_evaluation_of_this_bundle_it_says_so(tmp_path: Path, other: 
     card = write_card(bundle_at(tmp_path / "3"), path, tmp_path / "out")
     assert (card["ranking"], card["slices"], card["test"]) == (None, None, None)
     assert (tmp_path / "out/model_card.html").read_text().count("Not measured for this bundle") == 2
+
+
+def test_a_version_with_new_sources_alone_has_the_figures_of_its_network(tmp_path: Path) -> None:
+    sources = {"purchases_before": "2017-12-18T00:00:00", "learned": ["als"], "network_version": 2}
+    bundle = bundle_at(tmp_path / "3", training={**TRAINING, "sources": sources})
+    card = write_card(bundle, evaluation(tmp_path / "evaluation.json", version=2), bundle)
+    assert card["ranking"]["metrics"]["ndcg@10"]["mean"] == pytest.approx(1 / 3)
+    for name in ("model_card.html", "model_card.md"):
+        text = (bundle / name).read_text()
+        assert "Its sources of candidates know the purchases before 2017-12-18, als among them." in text
+        assert "They are new; its network is that of version 2." in text
 
 
 def test_a_file_that_is_no_evaluation_is_named(tmp_path: Path) -> None:

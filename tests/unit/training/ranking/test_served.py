@@ -12,7 +12,7 @@ import pytest
 
 from shoprank.errors import ShoprankError, UserError
 from tests.world import END, events, write_world
-from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED, SERVED_LEARNED
+from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED, served_with
 from training.ranking.served import Answers, judged, slates_of, week_of
 from training.ranking.served_page import written
 from training.ranking.slate import SIZE, Slates, Week, by_generator
@@ -22,6 +22,7 @@ from training.schedule import monday
 
 ROOT = Path(__file__).parents[4]
 CUTOFF = datetime(2024, 5, 6)
+WITH_ALS = served_with(["als"])
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +79,16 @@ def test_slates_of_what_is_bought_are_perfect_and_others_worth_nothing(
     worthless = np.array([one[:SIZE] for one in others], np.int32)
     served = {
         SERVED: answered(Slates(perfect, worthless, 0, 0), log),
-        SERVED_LEARNED: replace(answered(Slates(worthless, worthless, 0, 0), log), candidates=[["i1"]] * len(perfect)),
+        WITH_ALS: replace(answered(Slates(worthless, worthless, 0, 0), log), candidates=[["i1"]] * len(perfect)),
     }
     result = judged(week, log, served, tmp_path, "key")
     found = result["contenders"][SERVED]
     assert found["whole"]["ndcg@10"]["mean"] == pytest.approx(1)
     assert found["explore"]["recall@20"]["mean"] == 0
-    assert result["comparisons"][SERVED_LEARNED]["ndcg@10"]["difference"] == pytest.approx(1)
+    assert result["comparisons"][WITH_ALS]["ndcg@10"]["difference"] == pytest.approx(1)
     place = log.catalogue.item_ids.tolist().index("i1")
     held = [(place in one) / len(one) for one in bought]
-    some = result["candidates"][SERVED_LEARNED]["recall"]
+    some = result["candidates"][WITH_ALS]["recall"]
     assert some["mean"] == pytest.approx(np.mean(held))
     assert some["difference"] == pytest.approx(np.mean(held) - result["candidates"][SERVED]["recall"]["mean"])
     assert result["candidates"][SERVED]["recall"]["difference_interval"] == [0, 0]

@@ -183,6 +183,8 @@ def _check_vectors(source: Source, count: int) -> None:
         gram, confidence = source.arrays["gram"], source.arrays["confidence"]
         if gram.shape != (width, width) or confidence.size != 1:
             raise ValueError(f"{source.name}: a matrix of shape {gram.shape} for {width} factors")
+        if gram.dtype.kind != "f" or confidence.dtype.kind != "f":
+            raise ValueError(f"{source.name}: a matrix of {gram.dtype} and a confidence of {confidence.dtype}")
     if source.form == "towers" and not all(
         source.arrays[name].shape == (count,) and _within(source.arrays[name], 0, None) for name in ("index", "group")
     ):

@@ -28,6 +28,8 @@ PROBES = 128
 LANES = 8
 """Numbers that Faiss reads at once."""
 ROWS = 16_384
+CERTAIN = 1e6
+"""The most confidence that a purchase can have: more is beyond the precision of the numbers."""
 NONE: I32 = np.zeros(0, np.int32)
 
 Mask = npt.NDArray[np.bool_]
@@ -143,11 +145,15 @@ class TowerSide:
                 raise ValueError("a tensor names external data")
             self._session = open_session(content, 1)
             ends = np.array([self._index.argmax(), self._group.argmax()], np.int32)
-            found = self.vector(ends, np.ones(2, np.float32), np.ones(2, np.float32))
+            some = [np.resize(ends, length) for length in (1, 2, MOST)]
+            found = [self.vector(rows, *np.ones((2, len(rows)), np.float32)) for rows in some]
         except Exception as error:
             raise BundleError(f"{source.name}: the user tower cannot be run: {error}") from error
-        if found.shape != source.arrays["vectors"].shape[1:] or not np.isfinite(found).all():
-            raise BundleError(f"{source.name}: the user tower gives a vector of shape {found.shape}")
+        for vector in found:
+            if vector.shape != self._vectors.shape[1:] or vector.dtype != np.float32 or not np.isfinite(vector).all():
+                raise BundleError(
+                    f"{source.name}: the user tower gives a vector of {vector.dtype} and shape {vector.shape}"
+                )
 
     def vector(self, rows: I32, steady: F32, recent: F32) -> F32:
         """As `Side.vector`."""
@@ -177,7 +183,7 @@ class FactorSide:
             np.linalg.cholesky(self._gram)  # every user's system is this and what is not negative
         except np.linalg.LinAlgError as error:
             raise BundleError(f"{source.name}: systems that cannot be solved: {error}") from error
-        if not 0 <= self._alpha < np.inf:
+        if not 0 <= self._alpha <= CERTAIN:
             raise BundleError(f"{source.name}: a confidence of {self._alpha}")
 
     def vector(self, rows: I32, steady: F32, recent: F32) -> F32:

@@ -214,6 +214,17 @@ def external() -> npt.NDArray[np.uint8]:
     return np.frombuffer(onnx.helper.make_model(graph).SerializeToString(), np.uint8)
 
 
+def of_one_length() -> npt.NDArray[np.uint8]:
+    """A graph that takes histories of two items alone."""
+    tensor, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto
+    inputs = [tensor(name, kind.INT32, [1, 2]) for name in ("history", "group")]
+    inputs += [tensor(name, kind.FLOAT, [1, 2]) for name in ("steady", "recent")]
+    node = onnx.helper.make_node("Add", ["steady", "recent"], ["vector"])
+    graph = onnx.helper.make_graph([node], "graph", inputs, [tensor("vector", kind.FLOAT, [1, 2])])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    return np.frombuffer(model.SerializeToString(), np.uint8)
+
+
 @pytest.mark.parametrize(
     ("name", "part", "bad", "message"),
     [
@@ -222,13 +233,16 @@ def external() -> npt.NDArray[np.uint8]:
         ("als", "cells", lambda was: np.zeros((2, 3), np.float32), "cells of"),
         ("als", "gram", lambda was: was[:-1], "a matrix of shape"),
         ("als", "gram", lambda was: np.zeros_like(was), "als: systems that cannot be solved"),
+        ("als", "gram", lambda was: was.astype(np.complex64), "als: a matrix of complex64"),
         ("als", "confidence", lambda was: np.full_like(was, np.nan), "als: a confidence of nan"),
+        ("als", "confidence", lambda was: np.full(1, 1e300), "als: a confidence of 1e\\+300"),
+        ("two-tower", "graph", lambda was: of_one_length(), "two-tower: the user tower cannot be run"),
         ("two-tower", "index", lambda was: was - 10_000, "missing or negative"),
         ("two-tower", "group", lambda was: was[:-1], "missing or negative"),
         ("two-tower", "index", lambda was: was + 10_000, "two-tower: the user tower cannot be run"),
         ("two-tower", "graph", lambda was: was[:100], "two-tower: the user tower cannot be run"),
         ("two-tower", "graph", lambda was: external(), "names external data"),
-        ("two-tower", "vectors", lambda was: np.hstack([was, was]), "gives a vector of shape"),
+        ("two-tower", "vectors", lambda was: np.hstack([was, was]), "gives a vector of float32 and shape"),
     ],
 )
 def test_a_file_with_odd_vectors_is_refused(

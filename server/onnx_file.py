@@ -59,7 +59,7 @@ def refuse_external_data(path: Path, manifest: bundle.Manifest) -> None:
         raise BundleError(f"{path}: the manifest does not list it")
     for name in (*manifest.files, bundle.MANIFEST):
         check_file(path.parent / name, MAX_FILE_BYTES)
-    check_archive(path.parent / bundle.GOLDEN)
+    check_archive(path.parent / bundle.GOLDEN, MAX_GOLDEN_BYTES)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             named = set(external_data(content))
@@ -84,15 +84,15 @@ def check_file(file: Path, limit: int) -> None:
         raise BundleError(f"{file}: has {status.st_size:,} bytes, not 1 to {limit:,}")
 
 
-def check_archive(file: Path) -> None:
+def check_archive(file: Path, limit: int) -> None:
     """Raise BundleError where a NumPy archive would unpack to more than it should."""
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except (OSError, zipfile.BadZipFile) as error:
         raise BundleError(f"{file}: no NumPy archive: {error}") from error
-    if size > MAX_GOLDEN_BYTES:
-        raise BundleError(f"{file}: unpacks to {size:,} bytes, more than {MAX_GOLDEN_BYTES:,}")
+    if size > limit:
+        raise BundleError(f"{file}: unpacks to {size:,} bytes, more than {limit:,}")
 
 
 def external_data(content: Buffer) -> Iterator[str]:

@@ -13,11 +13,14 @@ import numpy.typing as npt
 
 from feature_repo.schema import USER_TRAITS
 from feature_repo.transforms import F32, I64
+from server.onnx_file import check_archive
 from shoprank.errors import BundleError
 
 I32 = npt.NDArray[np.int32]
 Form = Literal["rates", "history", "neighbours", "levels", "segments", "traits", "everybody", "towers", "factors"]
 LAYOUT = 1
+MOST_BYTES = 1 << 32
+"""Of the file, unpacked: some four million items."""
 MOST = 32
 """Sources at most: a candidate names its own by bits."""
 
@@ -79,6 +82,7 @@ class Sources:
     @classmethod
     def read(cls, path: Path) -> Sources:
         """The file's sources. Raises BundleError where it is none, or one of another layout."""
+        check_archive(path, MOST_BYTES)
         try:
             with np.load(path, allow_pickle=False) as kept:
                 arrays = {name: kept[name] for name in kept.files}
@@ -106,7 +110,11 @@ class Sources:
         if len(np.unique(self.item_keys)) != count or (self.item_keys < 0).any():
             raise ValueError("keys of items repeat or are negative")
         _check_matrix("tokens", self.tokens, count, None)
+        if len({source.name for source in self.sources}) != len(self.sources):
+            raise ValueError("names of sources repeat")
         for source in self.sources:
+            if not (0 <= source.weight < np.inf and 0 <= source.power < np.inf):
+                raise ValueError(f"{source.name}: a weight of {source.weight} or a power of {source.power}")
             if source.matrix is not None:
                 rows = len(source.arrays["keys"]) if source.form == "levels" else count
                 _check_matrix(source.name, source.matrix, rows, count)
@@ -136,6 +144,8 @@ def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
         own |= {"base": own["base"].astype(np.float32), "lifts": own["lifts"].astype(np.float32)}
         own["items"] = own["items"].astype(np.int32)
     if "vectors" in own:
+        if own["vectors"].dtype.kind != "f" or own["cells"].dtype.kind != "f":
+            raise ValueError(f"{name}: vectors of {own['vectors'].dtype} and cells of {own['cells'].dtype}")
         own |= {"vectors": own["vectors"].astype(np.float16), "cells": own["cells"].astype(np.float32)}
     if form == "segments":
         own["squares"] = np.square(own["centres"]).sum(axis=1)
@@ -174,7 +184,13 @@ def _check_traits(source: Source) -> None:
 
 def _check_vectors(source: Source, count: int) -> None:
     vectors, cells = source.arrays["vectors"], source.arrays["cells"]
-    if vectors.ndim != 2 or len(vectors) != count or cells.ndim != 2 or cells.shape[1] != vectors.shape[1]:
+    if (
+        vectors.ndim != 2
+        or len(vectors) != count
+        or len(cells) > count
+        or cells.ndim != 2
+        or cells.shape[1] != vectors.shape[1]
+    ):
         raise ValueError(f"{source.name}: vectors of shape {vectors.shape} and cells of {cells.shape}")
     if not (np.isfinite(vectors).all() and np.isfinite(cells).all()):
         raise ValueError(f"{source.name}: values that are not finite")

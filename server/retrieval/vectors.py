@@ -28,10 +28,12 @@ PROBES = 128
 LANES = 8
 """Numbers that Faiss reads at once."""
 ROWS = 16_384
-CERTAIN = 1e6
-"""The most confidence that a purchase can have: more is beyond the precision of the numbers."""
+CERTAIN, FARTHEST, LEAST = 1e4, 1e3, 1e-3
+"""The most confidence of a purchase, the largest factor and the smallest eigenvalue of a source's own system: beyond
+these a user's may have no solution in the precision of the numbers."""
 NONE: I32 = np.zeros(0, np.int32)
 
+F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -108,6 +110,7 @@ class Index:
             self._file.is_trained = True
         else:
             self._file = self._faiss.IndexScalarQuantizer(self._width, half, product)
+        self._faiss.omp_set_num_threads(1)
         for start in range(0, len(vectors), ROWS):
             self._file.add(self._padded(vectors[start : start + ROWS]))
 
@@ -115,12 +118,14 @@ class Index:
         """The items of the largest products with a vector (d,), largest first, of those that pass, and the products:
         int32 and float32 (n,), `count` of them or as many as there are or were met."""
         only = {} if passing is None else {"sel": self._faiss.IDSelectorBitmap(np.packbits(passing, bitorder="little"))}
-        settings = (
-            self._faiss.SearchParametersIVF(nprobe=self._probes, **only)
-            if self._probes
-            else self._faiss.SearchParameters(**only)
-        )
+        if self._probes:
+            # What passes may lie anywhere, and those that do not cost little.
+            probes = self._probes if passing is None else self._file.nlist
+            settings = self._faiss.SearchParametersIVF(nprobe=probes, **only)
+        else:
+            settings = self._faiss.SearchParameters(**only)
         count = min(count, self._file.ntotal)
+        self._faiss.omp_set_num_threads(1)  # of the calling thread: others would be woken for every search
         products, items = self._file.search(self._padded(vector[None]), count, params=settings)
         there = items[0] >= 0
         return items[0, there].astype(np.int32), products[0, there]
@@ -179,29 +184,30 @@ class FactorSide:
     def __init__(self, source: Source) -> None:
         self._vectors, self._gram = source.arrays["vectors"], source.arrays["gram"].astype(np.float32)
         self._alpha = float(source.arrays["confidence"].item())
-        try:
-            np.linalg.cholesky(self._gram)  # every user's system is this and what is not negative
-        except np.linalg.LinAlgError as error:
-            raise BundleError(f"{source.name}: systems that cannot be solved: {error}") from error
+        # Every user's system is this and what is not negative.
+        if not np.isfinite(self._gram).all() or np.linalg.eigvalsh(self._gram.astype(np.float64))[0] < LEAST:
+            raise BundleError(f"{source.name}: systems that cannot be solved")
+        if np.abs(self._vectors).max(initial=0) > FARTHEST:
+            raise BundleError(f"{source.name}: factors beyond {FARTHEST}")
         if not 0 <= self._alpha <= CERTAIN:
             raise BundleError(f"{source.name}: a confidence of {self._alpha}")
 
     def vector(self, rows: I32, steady: F32, recent: F32) -> F32:
         """As `Side.vector`."""
         own, system, confidence = self._system(rows, steady)
-        found: F32 = np.linalg.solve(system, confidence @ own)
+        found: F32 = np.linalg.solve(system, confidence @ own).astype(np.float32)
         return found
 
     def shares(self, rows: I32, steady: F32, items: I32) -> F32:
         """As `Side.shares`: the score is the sum of these."""
         own, system, confidence = self._system(rows, steady)
         others = self._vectors[items].astype(np.float32)
-        found: F32 = confidence[:, None] * (own @ np.linalg.solve(system, others.T))
+        found: F32 = confidence[:, None] * (own @ np.linalg.solve(system, others.T).astype(np.float32))
         return found
 
-    def _system(self, rows: I32, steady: F32) -> tuple[F32, F32, F32]:
+    def _system(self, rows: I32, steady: F32) -> tuple[F32, F64, F32]:
         """The vectors of the history's items, the matrix that is solved for, and the confidences."""
         own = self._vectors[rows].astype(np.float32)
         confidence = np.asarray(1 + self._alpha * np.log1p(steady), np.float32)
-        system = np.asarray(self._gram + (own * (confidence - 1)[:, None]).T @ own, np.float32)
+        system = np.asarray(self._gram + (own * (confidence - 1)[:, None]).T @ own, np.float64)
         return own, system, confidence

@@ -36,13 +36,12 @@ def sources(
     if plain and learned_source:
         raise UserError(f"--learned-source {learned_source[0]}: --plain is without any")
     require_kind(model_repository, model, "ranking")
-    manifest = verify(current(model_repository, model))
+    known = CandidateSources.of(verify(current(model_repository, model)))
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from training.evaluate.card import folder_of, write_card
     from training.retrieval.bundled import fit_bundled, refit
 
-    known = CandidateSources.of(manifest)
     names = [] if plain else learned_source or (known.learned if known else ())
     paths = DataPaths(data)
     with progress() as tell:
@@ -54,5 +53,9 @@ def sources(
         write_card(bundle, None, folder_of(bundle))
         print(f"sources: the card has no figures: {error}")
     print(f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before {fitted.before}")
-    network = known.network_version if known else manifest.version
-    print(f"sources: {model} version {bundle.name} in {bundle}, the network that of version {network}. Next: apply")
+    made = CandidateSources.of(verify(bundle))
+    assert made is not None
+    print(
+        f"sources: {model} version {bundle.name} in {bundle}, the network that of version {made.network_version}. "
+        "Next: apply"
+    )

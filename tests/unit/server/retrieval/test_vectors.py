@@ -202,7 +202,11 @@ def test_beyond_a_size_items_lie_in_cells_and_enough_of_them_find_the_same(
             found, exact = (search_of(one, "als").best(history, 15, mask) for one in (searched, retriever))
             assert found.tolist() == exact.tolist()
     monkeypatch.setattr(search_of(searched, "als")._index, "_probes", 1)
-    assert len(search_of(searched, "als").best(retriever.history(rows_of(log, 7), TIME), ITEMS, None)) < ITEMS
+    history = retriever.history(rows_of(log, 7), TIME)
+    near, every = (search_of(one, "als").best(history, ITEMS, None) for one in (searched, retriever))
+    assert set(near.tolist()) < set(every.tolist())
+    filtered, exact = (search_of(one, "als").best(history, ITEMS, passing) for one in (searched, retriever))
+    assert filtered.tolist() == exact.tolist()  # with a filter every cell is looked into
 
 
 def external() -> npt.NDArray[np.uint8]:
@@ -234,6 +238,11 @@ def of_one_length() -> npt.NDArray[np.uint8]:
         ("als", "gram", lambda was: was[:-1], "a matrix of shape"),
         ("als", "gram", lambda was: np.zeros_like(was), "als: systems that cannot be solved"),
         ("als", "gram", lambda was: was.astype(np.complex64), "als: a matrix of complex64"),
+        ("als", "gram", lambda was: np.where(np.eye(len(was)) > 0, was, np.nan), "als: systems that cannot be solved"),
+        ("als", "gram", lambda was: was * np.float32(1e-30), "als: systems that cannot be solved"),
+        ("als", "vectors", lambda was: np.full_like(was, 65504), "als: factors beyond"),
+        ("als", "vectors", lambda was: was.astype(np.complex64), "als: vectors of complex64"),
+        ("als", "cells", lambda was: np.zeros((ITEMS + 1, was.shape[1]), np.float32), "cells of"),
         ("als", "confidence", lambda was: np.full_like(was, np.nan), "als: a confidence of nan"),
         ("als", "confidence", lambda was: np.full(1, 1e300), "als: a confidence of 1e\\+300"),
         ("two-tower", "graph", lambda was: of_one_length(), "two-tower: the user tower cannot be run"),

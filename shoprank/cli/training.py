@@ -110,12 +110,13 @@ def _train_ranking(
     from training.export import Identity, export_bundle
     from training.fit import Settings
     from training.fit import train as fit_and_evaluate
-    from training.retrieval.bundled import fit_bundled
+    from training.retrieval.bundled import fit_bundled, require_learned
     from training.shards import RANKING, Split
 
     paths = DataPaths(data)
     dataset = paths.dataset
     require_built(paths)
+    require_learned(paths, learned)
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)
         test = Split(dataset / "test", RANKING)

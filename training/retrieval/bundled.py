@@ -14,7 +14,7 @@ from feature_repo.store import service_name
 from shoprank import bundle
 from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
-from training.retrieval.learned import LEARNED, Progress
+from training.retrieval.learned import LEARNED, Progress, require
 from training.retrieval.log import PurchaseLog, read_log
 from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.traits import read_traits
@@ -51,6 +51,12 @@ def fit_bundled(paths: DataPaths, learned: Sequence[str], progress: Progress) ->
     sources = fit_sources(log, read_traits(paths, log.catalogue.user_ids.tolist()), progress)
     sources += [LEARNED[name](log, progress) for name in names]
     return Bundled(sources, log, serving, names)
+
+
+def require_learned(paths: DataPaths, learned: Sequence[str]) -> None:
+    """Raise UserError where one of these learned sources has too little to learn from: before a network is trained."""
+    if learned:
+        require(read_log(paths).before(Schedule.read(paths).serving), learned)
 
 
 def refit(repository: Path, model: str, sources: Bundled) -> Path:

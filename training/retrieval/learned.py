@@ -13,7 +13,7 @@ models weigh purchases as the store does, halved every 56 and every 14 days. A s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from training.retrieval.products import GROUP
 from training.retrieval.search import EXACT_UP_TO, Approximate
 from training.retrieval.served import Arrays, Source
 from training.retrieval.tower_export import TOLERANCE, difference, to_onnx
+from training.retrieval.tower_training import require_weeks
 from training.retrieval.towers import tower_of_sums
 from training.retrieval.two_tower import FittedTowers, TwoTower
 
@@ -71,6 +72,12 @@ LEARNED: Mapping[str, Callable[[PurchaseLog, Progress], Source]] = {
     "als": als,
 }
 """What fits each learned source, by its name."""
+
+
+def require(log: PurchaseLog, learned: Sequence[str]) -> None:
+    """Raise UserError where one of these sources has too little to learn from."""
+    if "two-tower" in learned:
+        require_weeks(log, TwoTower().training)
 
 
 def _searched(vectors: F32) -> Arrays:

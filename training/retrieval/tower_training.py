@@ -159,7 +159,7 @@ def train(
     *weeks, last = [TargetWeek.of(log, start, s.aim) for start in starts]
     weeks = [week for week in weeks if len(week.users)]
     if not weeks:
-        raise UserError(f"no purchases in the {s.weeks} weeks before the last: the towers have nothing to learn from")
+        raise _nothing(s)
     rng = np.random.default_rng(seed)
     steps = sum(max(round(len(week.users) / s.batch), 1) for week in weeks)
     schedule = keras.optimizers.schedules.CosineDecay(s.learning_rate, max(steps * s.epochs, 1), alpha=0.05)
@@ -181,6 +181,19 @@ def train(
     for model, weights in zip((towers.item, towers.user), kept, strict=True):
         model.set_weights(weights)
     return found
+
+
+def require_weeks(log: PurchaseLog, settings: Fit) -> None:
+    """Raise UserError where no purchase is in the weeks that towers would learn from."""
+    last = log.now - DAYS
+    if not ((log.at >= last - DAYS * settings.weeks) & (log.at < last)).any():
+        raise _nothing(settings)
+
+
+def _nothing(settings: Fit) -> UserError:
+    return UserError(
+        f"no purchases in the {settings.weeks} weeks before the last: the towers have nothing to learn from"
+    )
 
 
 def recall_of(towers: Towers, sampler: Sampler, week: TargetWeek) -> float:

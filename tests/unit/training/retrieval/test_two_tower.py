@@ -15,6 +15,7 @@ from training.graph import ExportError
 from training.retrieval import tower_export
 from training.retrieval.generator import top
 from training.retrieval.histories import NONE, Histories, empty
+from training.retrieval.learned import require
 from training.retrieval.log import PurchaseLog, read_log
 from training.retrieval.popularity import Popularity, Same
 from training.retrieval.products import Products
@@ -221,3 +222,11 @@ def test_items_bought_often_enough_have_an_index_of_their_own(log: PurchaseLog) 
     np.testing.assert_array_equal(products.index > 0, sold >= 3)
     assert sorted(products.index[products.index > 0].tolist()) == list(range(1, products.index_size))
     assert products.fields.max() < products.fields_size
+
+
+def test_too_few_weeks_are_told_before_anything_is_trained(log: PurchaseLog) -> None:
+    require(log, ["als", "two-tower"])
+    lately = log.take(log.at >= log.now - 7)
+    require(lately, ["als"])
+    with pytest.raises(UserError, match="nothing to learn from"):
+        require(lately, ["two-tower"])

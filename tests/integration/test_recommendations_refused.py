@@ -106,7 +106,7 @@ def test_a_bundle_without_sources_is_served_and_refuses_slates(trained: Shop, tm
         running.stop()
 
 
-def test_sources_that_are_altered_are_refused(trained: Shop, tmp_path: Path) -> None:
+def test_sources_that_are_altered_are_refused(trained: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from server.retrieval.sources import Sources
     from shoprank.errors import BundleError
 
@@ -122,10 +122,15 @@ def test_sources_that_are_altered_are_refused(trained: Shop, tmp_path: Path) -> 
         ({"sources": np.array(json.dumps([facts[0]]))}, "one of them of the form everybody"),
         ({"sources": np.array(json.dumps([{**facts[0], "by": "hour"}, facts[-1]]))}, "weighs by hour"),
         ({"repeat/counts": arrays["repeat/counts"][:-1]}, "rates of shape"),
+        ({"sources": np.array(json.dumps([facts[-1], facts[0], facts[0]]))}, "names of sources repeat"),
+        ({"sources": np.array(json.dumps([{**facts[-1], "weight": float("nan")}]))}, "a weight of nan"),
     ):
         np.savez(tmp_path / "altered.npz", **{**arrays, **changed})
         with pytest.raises(BundleError, match=message):
             Sources.read(tmp_path / "altered.npz")
     (tmp_path / "noise.npz").write_bytes(b"PK no zip")
-    with pytest.raises(BundleError, match="no file of sources"):
+    with pytest.raises(BundleError, match=r"noise\.npz: no NumPy archive"):
         Sources.read(tmp_path / "noise.npz")
+    monkeypatch.setattr("server.retrieval.sources.MOST_BYTES", 1_000)
+    with pytest.raises(BundleError, match=r"unpacks to .* bytes, more than 1,000"):
+        Sources.read(tmp_path / "altered.npz")

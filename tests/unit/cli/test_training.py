@@ -110,7 +110,9 @@ def test_interrupt_ends_with_130_keeps_the_earlier_version_and_can_be_run_again(
     assert run(*arguments, "--epochs", "1")[0] == 0
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    slow = ("--epochs", "1000", "--batch-size", "1")
+    (tmp_path / "long").mkdir()
+    long = write_csv(tmp_path / "long" / "table.csv", mixed(20_000))  # no machine is through with it in a second
+    slow = ("--table", str(long), "--epochs", "1000", "--batch-size", "1")
     process, terminal = start_on_terminal(*arguments, *slow, TMPDIR=str(scratch))
     try:
         read_until(terminal, "train ", seconds=60)

@@ -1,6 +1,6 @@
 """The slates that servers gave, judged as those of the ranking evaluation are, beside simple baselines.
 
-Servers are asked by whoever calls: here are its answers, as ids of items, and what they are worth.
+Servers are asked by whoever calls: here are their answers, as ids of items, and what these are worth.
 """
 
 from __future__ import annotations

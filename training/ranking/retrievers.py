@@ -10,20 +10,18 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
-from training.evaluate.bootstrap import Resamples, resample
-from training.evaluate.slates import member
 from training.ranking import contenders
+from training.ranking.judge import Judge, wanting
 from training.ranking.protocol import TEST
 from training.ranking.slate import Week
 from training.retrieval.blend import OFFSET
 from training.retrieval.factors import ImplicitAls
 from training.retrieval.generator import Generator, Scorer, pieces, top
 from training.retrieval.learned import HALF_LIFE
-from training.retrieval.log import F32, F64, I32, I64, Sparse, read_log
+from training.retrieval.log import F32, F64, I32, I64, read_log
 from training.retrieval.search import Approximate, Exact
 from training.retrieval.tower_training import Fit
 from training.retrieval.two_tower import FittedTowers, TwoTower
@@ -64,49 +62,9 @@ class Lists:
     whole: I32
     unowned: I32
 
-
-@dataclass(frozen=True)
-class Judge:
-    """Holds lists against what was bought. wanted: users × items, of each metric; drawn: resamples of the households
-    that wanted something, of each metric.
-
-    Metrics are recall: `whole`, of everything; `repeats`, of what the household had; `new`, of what it had not; and
-    `new_of_unowned`, the same by a list without what it has.
-    """
-
-    week: Week
-    wanted: Mapping[str, Sparse]
-    drawn: Mapping[str, Resamples]
-
-    @classmethod
-    def of(cls, week: Week, resamples: int = RESAMPLES) -> Judge:
-        """The judge of a week."""
-        repeats = (week.truth - week.new).tocsr()
-        repeats.eliminate_zeros()
-        wanted = {"whole": week.truth, "repeats": repeats, "new": week.new}
-        drawn = {name: resample(week.users[_some(week, m)], resamples, 0) for name, m in wanted.items()}
-        return cls(week, {**wanted, "new_of_unowned": week.new}, {**drawn, "new_of_unowned": drawn["new"]})
-
-    def recalls(self, lists: Lists) -> dict[str, F64]:
-        """Recall of each household that wanted something, of each metric."""
-        found = {}
-        for name, wanted in self.wanted.items():
-            some = _some(self.week, wanted)
-            items = lists.unowned if name == "new_of_unowned" else lists.whole
-            hits = member(self.week.users, items, wanted).sum(1)
-            found[name] = hits[some] / np.diff(wanted.indptr)[self.week.users][some]
-        return found
-
-    def described(self, found: Mapping[str, F64], base: Mapping[str, F64] | None = None) -> dict[str, Any]:
-        """Means with their 95 % intervals, and with those of the difference to others."""
-        described = {}
-        for name, values in found.items():
-            interval = self.drawn[name].interval
-            described[name] = {"mean": float(values.mean()), "interval": list(interval(values))}
-            if base is not None:
-                gain = values - base[name]
-                described[name] |= {"difference": float(gain.mean()), "difference_interval": list(interval(gain))}
-        return described
+    def judged(self, judge: Judge) -> dict[str, F64]:
+        """Recall by these lists (`Judge.recalls`)."""
+        return judge.recalls(self.whole, self.unowned)
 
 
 def evaluate_retrievers(
@@ -125,13 +83,13 @@ def evaluate_retrievers(
     if cutoff > tests_from - HORIZON:
         raise UserError(f"the week of {cutoff:%Y-%m-%d} reaches into the test weeks, from {tests_from:%Y-%m-%d}")
     week = Week.at(read_log(paths).before(cutoff + HORIZON), cutoff)
-    judge = Judge.of(week)
+    judge = Judge.of(week, RESAMPLES)
     result: dict[str, Any] = {
         "protocol": {
             "cutoff": f"{cutoff:%Y-%m-%d}",
             "depth": DEPTH,
             "households": len(week.users),
-            "households_with_new_products": int(_some(week, week.new).sum()),
+            "households_with_new_products": int(wanting(week, week.new).sum()),
             "resamples": RESAMPLES,
         },
         "retrievers": {},
@@ -144,7 +102,7 @@ def evaluate_retrievers(
         scorer = retriever.generator.fit(week.log)
         found: dict[str, Any] = {"settings": str(retriever.generator), "fit_seconds": perf_counter() - start}
         lists[retriever.name] = listed(scorer, week)
-        found |= judge.described(judge.recalls(lists[retriever.name]))
+        found |= judge.described(lists[retriever.name].judged(judge))
         if isinstance(scorer, FittedTowers):
             found["epochs"] = list(scorer.epochs)
             if "search" not in result:
@@ -171,11 +129,11 @@ def listed(scorer: Scorer, week: Week) -> Lists:
 
 def fused(judge: Judge, blend: Sequence[tuple[I32, float]], towers: Mapping[str, I32]) -> dict[str, Any]:
     """Recall of the blend's first 500, and with each of the towers' lists beside the blend's, by its weight."""
-    plain = judge.recalls(blended(blend, judge.week))
+    plain = blended(blend, judge.week).judged(judge)
     found: dict[str, Any] = {"without": judge.described(plain), "with": {}}
     for name, own in towers.items():
         found["with"][name] = {
-            str(weight): judge.described(judge.recalls(blended([*blend, (own, weight)], judge.week)), plain)
+            str(weight): judge.described(blended([*blend, (own, weight)], judge.week).judged(judge), plain)
             for weight in WEIGHTS
         }
     return found
@@ -224,9 +182,3 @@ def searched(fitted: FittedTowers, week: Week) -> dict[str, Any]:
         same = [len(np.intersect1d(a, b)) for a, b in zip(exact, near, strict=True)]
         trials[str(probes)] = {"recall": float(np.mean(same)) / depth, "ms": ms}
     return {"items": len(fitted.vectors), "exact_ms": exact_ms, "build_seconds": built, "approximate": trials}
-
-
-def _some(week: Week, wanted: Sparse) -> npt.NDArray[np.bool_]:
-    """Which of the week's users wanted something, (n,)."""
-    some: npt.NDArray[np.bool_] = np.diff(wanted.indptr)[week.users] > 0
-    return some

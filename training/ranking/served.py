@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from shoprank.errors import ShoprankError, UserError
-from training.evaluate.bootstrap import F64, resample
 from training.evaluate.slates import member
 from training.ranking.contenders import BASELINES
+from training.ranking.judge import Judge
 from training.ranking.names import PERSONAL, POPULARITY, RECENT
 from training.ranking.outcome import RESAMPLES, Households, compared, described, outcome
 from training.ranking.slate import SIZE, Slates, Week, kept_by_generator
@@ -27,7 +27,8 @@ from training.schedule import HORIZON, monday
 Stage = Callable[[str], None]
 BESIDE = (POPULARITY, PERSONAL, RECENT)
 """The baselines, by name."""
-HELD = ("recall", "of_repeats", "of_new")
+SHARES = {"whole": "recall", "repeats": "of_repeats", "new": "of_new"}
+"""What the results call the metrics of candidates."""
 NOTHING = -1
 """Stands in a place that no item has."""
 
@@ -54,12 +55,13 @@ def week_of(log: PurchaseLog, cutoff: datetime) -> Week:
     return Week.at(log, cutoff)
 
 
-def slates_of(answers: Answers, catalogue: Catalogue) -> Slates:
-    """The answers as slates of positions in the catalogue; places of an explore slate that nothing took hold −1.
+def slates_of(answers: Answers, places: Mapping[str, int]) -> Slates:
+    """The answers as slates of positions in the catalogue (`places_of`); places of an explore slate that nothing took
+    hold −1.
 
     Raises ShoprankError where a whole slate is short or an item is none of the catalogue.
     """
-    items, explore = (_positions(shown, catalogue, SIZE) for shown in (answers.items, answers.explore))
+    items, explore = (_positions(shown, places, SIZE) for shown in (answers.items, answers.explore))
     if (items == NOTHING).any():
         raise ShoprankError(f"the server gave {(items == NOTHING).any(1).sum()} slates of fewer than {SIZE} items")
     return Slates(items, explore, 0.0, 0.0)
@@ -78,7 +80,8 @@ def judged(
     served: what servers answered, by the name of each. log: all purchases; baselines are tuned on the week before the
     cutoff. kept, key: where their slates and trials are kept, and by what data.
     """
-    ours, *_ = slates = {name: slates_of(answers, log.catalogue) for name, answers in served.items()}
+    places = places_of(log.catalogue)
+    ours, *_ = slates = {name: slates_of(answers, places) for name, answers in served.items()}
     chosen = [contender for contender in BASELINES if contender.name in BESIDE]
     tuned = tune(chosen, [Week.at(log, week.cutoff - HORIZON)], kept, key, stage)
     outcomes = {name: outcome([shown], [week]) for name, shown in slates.items()}
@@ -95,50 +98,36 @@ def judged(
         "comparisons": {
             name: compared(outcomes[ours], other, households) for name, other in outcomes.items() if name != ours
         },
-        "candidates": _recalls(week, {name: _held(week, answers, log.catalogue) for name, answers in served.items()}),
+        "candidates": _recalls(week, served, places),
     }
 
 
-def _held(week: Week, answers: Answers, catalogue: Catalogue) -> dict[str, F64]:
-    """Of each household, (n,), the share of its truth among the candidates: of all, of what it had, and of what was new
-    to it; NaN for households without any."""
-    most = max((len(shown) for shown in answers.candidates), default=0)
-    positions = _positions(answers.candidates, catalogue, most)
-    found: dict[str, list[float]] = {name: [] for name in HELD}
-    for user, items in zip(week.users, positions, strict=True):
-        truth, new = week.truth[user].indices, week.new[user].indices
-        held, fresh = np.isin(truth, items), np.isin(truth, new)
-        for name, part in zip(HELD, (held, held[~fresh], held[fresh]), strict=True):
-            found[name].append(float(part.mean()) if len(part) else np.nan)
-    return {name: np.array(values) for name, values in found.items()}
+def _recalls(week: Week, served: Mapping[str, Answers], places: Mapping[str, int]) -> dict[str, Any]:
+    """Mean shares of what was bought among each server's candidates with their intervals, and those less the first
+    one's, as JSON."""
+    judge = Judge.of(week, RESAMPLES)
+    found = {}
+    for server, answers in served.items():
+        most = max((len(shown) for shown in answers.candidates), default=0)
+        found[server] = judge.recalls(_positions(answers.candidates, places, most))
+    first = next(iter(found.values()))
+    return {
+        server: {SHARES[metric]: share for metric, share in judge.described(recalls, first).items()}
+        for server, recalls in found.items()
+    }
 
 
-def _recalls(week: Week, held: Mapping[str, Mapping[str, F64]]) -> dict[str, Any]:
-    """Mean shares with their intervals, and each server's less the first one's, as JSON."""
-    first = next(iter(held.values()))
-    found: dict[str, Any] = {}
-    for server, shares in held.items():
-        found[server] = {}
-        for name, values in shares.items():
-            some = ~np.isnan(values)
-            households = resample(week.users[some], RESAMPLES, 0)
-            own, less = values[some], (values - first[name])[some]
-            found[server][name] = {
-                "mean": float(own.mean()),
-                "interval": list(households.interval(own)),
-                "difference": float(less.mean()),
-                "difference_interval": list(households.interval(less)),
-            }
-    return found
+def places_of(catalogue: Catalogue) -> dict[str, int]:
+    """The position of each item in the catalogue, by its id."""
+    return {item: at for at, item in enumerate(catalogue.item_ids.tolist())}
 
 
-def _positions(shown: Sequence[Sequence[str]], catalogue: Catalogue, places: int) -> I32:
-    position = {item: at for at, item in enumerate(catalogue.item_ids.tolist())}
-    table = np.full((len(shown), places), NOTHING, np.int32)
+def _positions(shown: Sequence[Sequence[str]], places: Mapping[str, int], length: int) -> I32:
+    table = np.full((len(shown), length), NOTHING, np.int32)
     for row, ids in zip(table, shown, strict=True):
-        if unknown := [item for item in ids if item not in position]:
+        if unknown := [item for item in ids if item not in places]:
             raise ShoprankError(f"the server showed items that the catalogue lacks: {', '.join(unknown[:3])}")
-        row[: len(ids)] = [position[item] for item in ids]
+        row[: len(ids)] = [places[item] for item in ids]
     return table
 
 

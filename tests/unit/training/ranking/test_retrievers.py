@@ -12,8 +12,9 @@ import pytest
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 from tests.world import events, write_world
+from training.ranking.judge import Judge
 from training.ranking.retriever_tables import TABLES, written
-from training.ranking.retrievers import DEPTH, Judge, Lists, Retriever, blended, evaluate_retrievers, fused, listed
+from training.ranking.retrievers import DEPTH, Lists, Retriever, blended, evaluate_retrievers, fused, listed
 from training.ranking.slate import Week
 from training.retrieval.blend import fit_blend
 from training.retrieval.frequency import PersonalFrequency
@@ -54,7 +55,7 @@ def test_lists_are_fused_as_the_blend_fuses_them(week: Week) -> None:
 
 def test_recall_is_the_share_of_what_was_bought_that_is_listed(week: Week) -> None:
     lists = cut(listed(Popularity().fit(week.log), week), 20)
-    found = Judge.of(week, 10).recalls(lists)
+    found = lists.judged(Judge.of(week, 10))
     user = week.users[3]
     bought, new = set(week.truth[user].indices.tolist()), set(week.new[user].indices.tolist())
     shown = set(lists.whole[3].tolist())

@@ -13,7 +13,7 @@ import pytest
 from shoprank.errors import ShoprankError, UserError
 from tests.world import END, events, write_world
 from training.ranking.names import PERSONAL, POPULARITY, RECENT, SERVED, served_with
-from training.ranking.served import Answers, judged, slates_of, week_of
+from training.ranking.served import Answers, judged, places_of, slates_of, week_of
 from training.ranking.served_page import written
 from training.ranking.slate import SIZE, Slates, Week, by_generator
 from training.retrieval.frequency import PersonalFrequency
@@ -44,19 +44,19 @@ def answered(slates: Slates, log: PurchaseLog) -> Answers:
 
 def test_ids_come_back_as_positions_in_their_order(log: PurchaseLog, week: Week) -> None:
     slates = by_generator(PersonalFrequency(None), week)
-    found = slates_of(answered(slates, log), log.catalogue)
+    found = slates_of(answered(slates, log), places_of(log.catalogue))
     np.testing.assert_array_equal(found.items, slates.items)
     np.testing.assert_array_equal(found.explore, slates.explore)
 
 
 def test_a_short_slate_of_new_products_has_empty_places_and_a_short_whole_one_is_an_error(log: PurchaseLog) -> None:
     whole, short = [f"i{n}" for n in range(SIZE)], ["i3", "i1"]
-    found = slates_of(Answers([whole], [short], [whole]), log.catalogue)
+    found = slates_of(Answers([whole], [short], [whole]), places_of(log.catalogue))
     assert (found.explore[0, 2:] == -1).all()
     with pytest.raises(ShoprankError, match="1 slates of fewer than 20"):
-        slates_of(Answers([short], [short], [whole]), log.catalogue)
+        slates_of(Answers([short], [short], [whole]), places_of(log.catalogue))
     with pytest.raises(ShoprankError, match="catalogue lacks: nope"):
-        slates_of(Answers([["nope", *whole[1:]]], [short], [whole]), log.catalogue)
+        slates_of(Answers([["nope", *whole[1:]]], [short], [whole]), places_of(log.catalogue))
 
 
 def test_slates_of_a_baseline_are_worth_as_much_as_the_baseline(log: PurchaseLog, week: Week, tmp_path: Path) -> None:

@@ -103,6 +103,6 @@ def write_world(root: Path, rows: list[dict[str, Any]]) -> DataPaths:
     users = [{"user_id": f"u{u}", "age": "25-34" if u % 2 else None, "income": f"{u % 4}"} for u in range(USERS)]
     pq.write_table(pa.Table.from_pylist(items), paths.items)
     pq.write_table(pa.Table.from_pylist(users), paths.users)
-    quality = {"source": "world", "rows": len(rows), "first": START.isoformat(), "last": END.isoformat()}
+    quality = {"source": "world", "rows_kept": len(rows), "first": START.isoformat(), "last": END.isoformat()}
     write_json(paths.quality, quality)
     return paths

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
@@ -29,6 +31,7 @@ from training.towers import first_layer, to_towers, tower_feeds
 
 TOLERANCE = 1e-5
 GOLDEN_ROWS = 64
+STAGED = ".staged."
 LIBRARIES = ("keras", "lightgbm", "numpy", "onnx", "onnxruntime", "pyarrow", "scikit-learn", "tensorflow", "tf2onnx")
 
 
@@ -94,24 +97,41 @@ def write_version(repository: Path, model: str, fill: Callable[[Path, int], bund
 
     fill: writes the files into the folder it is given, of the version's number, and returns the manifest, to which
     their hashes are added here. The folder lies beside the versions under a hidden name and is renamed into place once
-    all is on disk, so that an interrupted job leaves nothing to be seen. Raises ExportError where that fails.
+    all is on disk, so that an interrupted job leaves nothing to be seen; what one left that was killed is removed by
+    the next. Of several jobs that write at a time each waits for those before it. Raises ExportError where a file
+    cannot be written.
     """
     home = repository / model
-    number = max(bundle.versions(repository, model), default=0) + 1
-    staged = home / f".staged.{os.getpid()}"
-    shutil.rmtree(staged, ignore_errors=True)
     try:
-        staged.mkdir(parents=True)
-        manifest = fill(staged, number)
-        manifest = replace(manifest, files={path.name: bundle.sha256(path) for path in sorted(staged.iterdir())})
-        (staged / bundle.MANIFEST).write_text(manifest.to_json())
-        sync(staged)
-        staged.rename(home / str(number))
+        home.mkdir(parents=True, exist_ok=True)
+        with _alone(repository):
+            for left in home.glob(f"{STAGED}*"):
+                shutil.rmtree(left)
+            number = max(bundle.versions(repository, model), default=0) + 1
+            staged = home / f"{STAGED}{number}"
+            try:
+                staged.mkdir()
+                manifest = fill(staged, number)
+                hashes = {path.name: bundle.sha256(path) for path in sorted(staged.iterdir())}
+                (staged / bundle.MANIFEST).write_text(replace(manifest, files=hashes).to_json())
+                sync(staged)
+                staged.rename(home / str(number))
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+            return bundle.activate(repository, model, number)
     except OSError as error:
-        raise ExportError(f"{home / str(number)}: {error}") from error
+        raise ExportError(f"{home}: {error}") from error
+
+
+@contextmanager
+def _alone(repository: Path) -> Iterator[None]:
+    """Enclose the writing of a version. The lock ends with the process, however that ends."""
+    descriptor = os.open(repository, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return bundle.activate(repository, model, number)
+        os.close(descriptor)
 
 
 def open_session(graph: onnx.ModelProto, threads: int = 0) -> ort.InferenceSession:

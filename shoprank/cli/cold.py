@@ -25,7 +25,7 @@ def evaluate_cold_start(
 ) -> None:
     """Measure slates for unknown users and those of one to three trips, and content among new items; writes JSON."""
     from feature_repo.paths import DataPaths
-    from training.ingest import event_range
+    from training.ingested import event_range
     from training.ranking.cold import evaluate_cold_start as run
     from training.ranking.protocol import TEST, last_weeks
 

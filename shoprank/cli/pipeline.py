@@ -31,7 +31,7 @@ def features(
 
     from feature_repo.paths import DataPaths
     from training.features.snapshots import VIEWS, write_snapshots
-    from training.ingest import event_range
+    from training.ingested import event_range
     from training.schedule import plan
 
     paths = DataPaths(data)

@@ -48,7 +48,7 @@ def evaluate_ranking(
     from shoprank.cli.training import import_tensorflow_quietly
 
     import_tensorflow_quietly()
-    from training.ingest import event_range
+    from training.ingested import event_range
     from training.ranking.plots import write_plots
     from training.ranking.protocol import last_weeks
     from training.ranking.run import evaluate_ranking as run

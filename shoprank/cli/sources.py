@@ -36,22 +36,19 @@ def sources(
     if plain and learned_source:
         raise UserError(f"--learned-source {learned_source[0]}: --plain is without any")
     require_kind(model_repository, model, "ranking")
-    known = CandidateSources.of(verify(current(model_repository, model)))
+    active = current(model_repository, model)
+    known = CandidateSources.of(verify(active))
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from training.evaluate.card import folder_of, write_card
-    from training.retrieval.bundled import fit_bundled, refit
+    from training.retrieval.bundled import fit_bundled, refit, require_same_shop
 
     names = [] if plain else learned_source or (known.learned if known else ())
     paths = DataPaths(data)
+    require_same_shop(paths, active)
     with progress() as tell:
         fitted = fit_bundled(paths, names, tell)
     bundle = refit(model_repository, model, fitted)
-    try:
-        write_card(bundle, paths.evaluation / "evaluation.json", folder_of(bundle))
-    except UserError as error:
-        write_card(bundle, None, folder_of(bundle))
-        print(f"sources: the card has no figures: {error}")
     print(f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before {fitted.before}")
     made = CandidateSources.of(verify(bundle))
     assert made is not None
@@ -59,3 +56,8 @@ def sources(
         f"sources: {model} version {bundle.name} in {bundle}, the network that of version {made.network_version}. "
         "Next: apply"
     )
+    try:
+        write_card(bundle, paths.evaluation / "evaluation.json", folder_of(bundle))
+    except UserError as error:
+        write_card(bundle, None, folder_of(bundle))
+        print(f"sources: the card has no figures: {error}")

@@ -124,11 +124,11 @@ def _train_ranking(
         notes = {"dataset": built_key(paths), **sources.notes()}
         identity = Identity(model, "ranking", service_name, notes=notes)
         bundle = export_bundle(trained, test, repository, identity, tell, sources.write)
-    write_card(bundle, None, folder_of(bundle))
     for note in trained.notes:
         print(f"train: {note}")
     _print_metrics({"MLP": trained.metrics})
     print(f"train: {model} version {bundle.name} in {bundle}")
+    write_card(bundle, None, folder_of(bundle))
 
 
 def _refuse_table_options(**options: str | None) -> None:

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from server.app import start
 from server.models.loading import open_bundle
 from shoprank import Client, bundle, repository
 from shoprank.cli import main
+from shoprank.errors import UserError
 from shoprank.models import ModelClient
 from tests.conftest import Shop, settings
 from training.retrieval import bundled
@@ -102,7 +104,7 @@ def test_a_server_names_learned_sources(run: Run, trained: Shop, models: Path) -
     assert model.versions[-1].sources == repository.models(models)[0].versions[-1].sources
 
 
-def test_what_cannot_be_is_said(run: Run, models: Path) -> None:
+def test_what_cannot_be_is_said(run: Run, trained: Shop, models: Path) -> None:
     assert run("--plain", "--learned-source", "als")[::2] == (
         2,
         "shoprank: --learned-source als: --plain is without any\n",
@@ -110,6 +112,12 @@ def test_what_cannot_be_is_said(run: Run, models: Path) -> None:
     code, _, err = run("--model", "nothing")
     assert code == 2
     assert "no active model; run `shoprank train` first" in err
+    proposed = bundle.current(models, "purchase") / bundle.RETRIEVAL
+    with np.load(proposed) as arrays:
+        others = {**arrays, "item_keys": arrays["item_keys"] + 1}
+    np.savez(proposed, **others)
+    with pytest.raises(UserError, match=r"has 0 of the 150 items that .* proposes; it is of another shop"):
+        bundled.require_same_shop(trained.paths, proposed.parent)
     manifest = bundle.current(models, "purchase") / bundle.MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"kind": "table"}))
     code, _, err = run()
@@ -127,3 +135,20 @@ def test_a_failure_leaves_the_active_version(run: Run, models: Path, monkeypatch
     assert "No space left on device" in err
     assert bundle.linked(models, "purchase") == 1
     assert sorted(p.name for p in (models / "purchase").iterdir() if p.name.startswith(".")) == []
+
+
+def test_what_a_killed_job_left_is_removed_by_the_next(run: Run, models: Path) -> None:
+    left = models / "purchase" / ".staged.7"
+    left.mkdir()
+    (left / bundle.MODEL).write_bytes(b"half")
+    assert run()[0] == 0
+    assert not left.exists()
+
+
+def test_a_card_that_cannot_be_written_takes_no_version_away(run: Run, models: Path) -> None:
+    (models / "purchase" / "cards").write_text("in the way")
+    code, out, err = run()
+    assert code == 1
+    assert "sources: purchase version 2 in" in out
+    assert err.strip() == f"shoprank: {models / 'purchase' / 'cards' / '2'}: Not a directory"
+    assert bundle.linked(models, "purchase") == 2

@@ -9,7 +9,7 @@ import numpy as np
 
 from feature_repo.paths import DataPaths
 from feature_repo.transforms import I64
-from training.sql import parquet
+from training.ingested import events_table
 
 
 class Purchases:
@@ -21,7 +21,7 @@ class Purchases:
             table = connection.sql(
                 f"""
                 select user_id, item_key, cast(epoch(event_time) as bigint) as at
-                from {parquet(paths.events, "*.parquet")}
+                from {events_table(paths)}
                 where event_type = 'purchase' and event_time >= ? and event_time < ?
                 order by user_id
                 """,
@@ -53,7 +53,7 @@ def truth(paths: DataPaths, start: datetime, window: timedelta) -> dict[str, fro
         rows = connection.execute(
             f"""
             select user_id, list(distinct item_id)
-            from {parquet(paths.events, "*.parquet")}
+            from {events_table(paths)}
             where event_type = 'purchase' and event_time >= ? and event_time < ?
             group by user_id
             """,

@@ -15,7 +15,7 @@ from feature_repo.paths import DataPaths
 from training.evaluate.bootstrap import resample
 from training.evaluate.ranking import Text, ranking_metrics
 from training.evaluate.slates import F64
-from training.sql import parquet
+from training.ingested import events_table
 
 RESAMPLES = 2_000
 ATTRIBUTES = ("age", "income", "household_size")
@@ -31,7 +31,7 @@ def segments_of(paths: DataPaths, cutoff: datetime) -> dict[str, dict[str, str]]
     """Segment of each user by attribute, and by purchases before the cutoff (naive UTC)."""
     with duckdb.connect() as connection:
         counted = connection.execute(
-            f"select user_id, count(*) filter (event_time < ?) from {parquet(paths.events, '*.parquet')} "
+            f"select user_id, count(*) filter (event_time < ?) from {events_table(paths)} "
             "where event_type = 'purchase' group by user_id",
             [cutoff],
         ).fetchall()

@@ -21,6 +21,7 @@ from training.features.inputs import ITEM_ATTRIBUTES, USER_ATTRIBUTES, Inputs, k
 from training.features.items import item_features
 from training.features.users import user_features
 from training.held import held
+from training.ingested import events_pattern
 from training.memory import bounded
 
 WEEK = timedelta(days=7)
@@ -100,7 +101,7 @@ def write_snapshots(
 def _snapshots(paths: DataPaths, cutoffs: Sequence[datetime], memory_limit: str, threads: int | None) -> Iterator[Path]:
     made_of = fingerprint(paths)
     connection = _connect(paths, memory_limit, threads)
-    events = connection.read_parquet(pattern(paths.events, "*.parquet"), table_name="events", hive_partitioning=False)
+    events = connection.read_parquet(events_pattern(paths), table_name="events", hive_partitioning=False)
     items = ibis.memtable(keyed(pq.read_table(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
     users = ibis.memtable(keyed(pq.read_table(paths.users), ["user_id"], USER_ATTRIBUTES))
     promotions = _promotions(connection, paths)

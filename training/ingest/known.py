@@ -12,8 +12,9 @@ import duckdb
 
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import UserError
-from training.ingest.quality import event_range, measure
+from training.ingest.quality import measure
 from training.ingest.read import copying
+from training.ingested import PARTS, event_range, require_events
 from training.schedule import HORIZON
 from training.sql import parquet
 
@@ -34,13 +35,14 @@ def write_known(paths: DataPaths, cutoff: datetime, out: DataPaths) -> bool:
     mark = out.root / DESCRIPTION
     if mark.is_file() and json.loads(mark.read_text())["key"] == key:
         return False
+    require_events(paths)
     mark.unlink(missing_ok=True)
     shutil.rmtree(out.events, ignore_errors=True)
     out.events.mkdir(parents=True)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.execute("set enable_progress_bar = false")
-        for part in sorted(paths.events.glob("*.parquet")):
+        for part in sorted(paths.events.glob(PARTS)):
             _copy_before(connection, part, "event_time", cutoff, out.events / part.name)
         if paths.promotions.is_file():
             _copy_before(connection, paths.promotions, "starts_at", cutoff + HORIZON, out.promotions)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from duckdb import DuckDBPyConnection
-
-from feature_repo.paths import DataPaths
-from shoprank.errors import UserError
 
 RANGES = ("event_time", "quantity", "price", "discount")
 NULLABLE = ("quantity", "price", "discount", "session_id", "channel", "query")
@@ -84,14 +80,3 @@ def _fingerprint(connection: DuckDBPyConnection, table: str) -> str:
     """A hash of the rows, whatever their order."""
     (row,) = connection.execute(f"select sum(hash(rows)) from {table} as rows").fetchall()
     return f"{int(row[0] or 0) % 2**64:016x}"
-
-
-def event_range(paths: DataPaths) -> tuple[datetime, datetime]:
-    """Times (naive UTC) of the first and last ingested event. Raises UserError where there are none to be read."""
-    if not paths.quality.is_file():
-        raise UserError(f"{paths.quality}: no such file; run `shoprank ingest` first")
-    try:
-        fields = json.loads(paths.quality.read_text())
-        return datetime.fromisoformat(fields["first"]), datetime.fromisoformat(fields["last"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{paths.quality}: is damaged; run `shoprank ingest` first") from error

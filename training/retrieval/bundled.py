@@ -9,16 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from feature_repo.paths import DataPaths
 from feature_repo.store import service_name
 from shoprank import bundle
+from shoprank.errors import UserError
 from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
 from training.retrieval.learned import LEARNED, Progress, require
-from training.retrieval.log import PurchaseLog, read_log
+from training.retrieval.log import PurchaseLog, read_catalogue, read_log
 from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.traits import read_traits
 from training.schedule import Schedule
+
+SAME_SHOP = 0.1
+"""Share of a bundle's items that a data folder has at least if both are of one shop."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,21 @@ def require_learned(paths: DataPaths, learned: Sequence[str]) -> None:
     """Raise UserError where one of these learned sources has too little to learn from: before a network is trained."""
     if learned:
         require(read_log(paths).before(Schedule.read(paths).serving), learned)
+
+
+def require_same_shop(paths: DataPaths, active: Path) -> None:
+    """Raise UserError where hardly any item that the bundle proposes is in this data's catalogue."""
+    file = active / bundle.RETRIEVAL
+    if not file.is_file():
+        return
+    with np.load(file, allow_pickle=False) as arrays:
+        proposed = arrays["item_keys"]
+    known = np.isin(proposed, read_catalogue(paths).item_keys)
+    if known.sum() < SAME_SHOP * len(known):
+        raise UserError(
+            f"{paths.root}: has {known.sum():,} of the {len(known):,} items that {active} proposes; it is of another "
+            "shop"
+        )
 
 
 def refit(repository: Path, model: str, sources: Bundled) -> Path:

@@ -15,8 +15,8 @@ import scipy.sparse as sp
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 from training.dataset.labels import epoch
+from training.ingested import events_table
 from training.retrieval.plan import Plan, read_plan
-from training.sql import parquet
 
 DAY = 86_400
 F32 = npt.NDArray[np.float32]
@@ -140,7 +140,7 @@ def read_log(paths: DataPaths) -> PurchaseLog:
             f"""
             select user_id, item_key, epoch(event_time) as seconds,
                    coalesce(session_id, cast(cast(event_time as date) as varchar)) as basket
-            from {parquet(paths.events, "*.parquet")} where event_type = 'purchase' order by event_time, event_id
+            from {events_table(paths)} where event_type = 'purchase' order by event_time, event_id
             """,
         ).to_arrow_table()
     if not len(table):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from shoprank.cli.interrupts import AGAIN_SECONDS, interruptible
+from shoprank.cli.interrupts import AGAIN_SECONDS, Interrupts, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_interrupt_that_was_dropped_is_raised_again() -> None:
         time.sleep(10 * AGAIN_SECONDS)
 
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    with pytest.raises(KeyboardInterrupt), interruptible(Interrupts()):
         work()
     assert time.monotonic() - began < 5 * AGAIN_SECONDS
 
@@ -68,7 +68,7 @@ def test_what_cleans_up_is_not_interrupted_again() -> None:
             clean()
             raise SystemExit(130) from None
 
-    with pytest.raises(SystemExit), interruptible():
+    with pytest.raises(SystemExit), interruptible(Interrupts()):
         work()
     assert cleaned == [True, True]
 
@@ -76,7 +76,7 @@ def test_what_cleans_up_is_not_interrupted_again() -> None:
 def test_interrupted_query_of_duckdb_is_an_interrupt() -> None:
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     connection = duckdb.connect(config={"threads": 1})  # with more it may not look for signals before its end
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    with pytest.raises(KeyboardInterrupt), interruptible(Interrupts()):
         connection.execute("SELECT sum(a.range * b.range) FROM range(10_000_000) a, range(1_000_000) b")
 
 
@@ -94,7 +94,7 @@ def test_what_cleans_up_within_an_iterator_is_not_interrupted_again() -> None:
         for _ in rows():
             interrupt()
 
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    with pytest.raises(KeyboardInterrupt), interruptible(Interrupts()):
         work()
     assert cleaned == [True]
 
@@ -108,20 +108,20 @@ def test_dropped_interrupt_goes_the_way_that_the_command_has_to_end_by_then() ->
         signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
         time.sleep(3 * AGAIN_SECONDS)
 
-    with interruptible():
+    with interruptible(Interrupts()):
         work()
     assert told == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
 
 
 def test_error_without_an_interrupt_is_that_error() -> None:
-    with pytest.raises(RuntimeError), interruptible():
+    with pytest.raises(RuntimeError), interruptible(Interrupts()):
         raise RuntimeError("a failure")
 
 
 def test_nothing_is_left_behind() -> None:
     alarm = signal.getsignal(signal.SIGALRM)
-    with pytest.raises(KeyboardInterrupt), interruptible():
+    with pytest.raises(KeyboardInterrupt), interruptible(Interrupts()):
         interrupt()
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert signal.getsignal(signal.SIGALRM) is alarm
@@ -130,7 +130,7 @@ def test_nothing_is_left_behind() -> None:
 
 def test_job_in_the_background_goes_on_ignoring_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with interruptible():
+    with interruptible(Interrupts()):
         interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -139,10 +139,38 @@ def test_thread_beside_the_main_one_changes_no_handler() -> None:
     during = []
 
     def work() -> None:
-        with interruptible():
+        with interruptible(Interrupts()):
             during.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
     assert during == [signal.default_int_handler]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_end_is_cleaned_up_after_and_leaves_no_handler(number: signal.Signals) -> None:
+    interrupts, cleaned = Interrupts(), []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt), interruptible(interrupts):
+        work()
+    assert (cleaned, interrupts.heard, interrupts.exit_code) == ([True], number, 128 + number)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_job_that_outlives_its_terminal_goes_on_ignoring_its_end() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible(Interrupts()):
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.paths import DataPaths
+from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
 from feature_repo.snapshots import snapshot_path
 from shoprank.errors import UserError
@@ -161,7 +162,7 @@ def test_snapshots_of_other_events_do_not_stay(tmp_path: Path) -> None:
     rows, later = events(), CUTOFF + timedelta(days=3)
     snapshots(tmp_path, rows, later)
     paths = DataPaths(tmp_path)
-    paths.quality.write_text("another ingest")
+    write_json(paths.quality, json.loads(paths.quality.read_text()) | {"fingerprint": "of another ingest"})
     for _ in write_snapshots(paths, [CUTOFF], memory_limit="500MB"):
         pass
     assert not snapshot_path(paths, "user_features", later).exists()

@@ -31,9 +31,8 @@ def events_of(paths: DataPaths) -> pa.Table:
     return pq.read_table(paths.events)
 
 
-def test_every_event_before_the_cutoff_is_known_and_none_of_it_or_later(paths: DataPaths, tmp_path: Path) -> None:
-    at_the_cutoff = event("u1", "i1", CUTOFF)
-    pq.write_table(pa.Table.from_pylist([at_the_cutoff], EVENT_SCHEMA), paths.events / "part-1.parquet")
+def test_every_event_before_the_cutoff_is_known_and_none_of_it_or_later(tmp_path: Path) -> None:
+    paths = write_world(tmp_path / "data", [*events(), event("u1", "i1", CUTOFF)])
     known = DataPaths(tmp_path / "known")
     assert write_known(paths, CUTOFF, known)
     expected = [one for one in events() if one["event_time"] < CUTOFF]

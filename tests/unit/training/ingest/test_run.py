@@ -12,8 +12,9 @@ from feature_repo.paths import DataPaths
 from shoprank.errors import Conflict, UserError
 from tests.shop_log import UNTIL, Ingested, ingest_file, ingest_log, line, rows, write_log
 from training.features.snapshots import write_snapshots
-from training.ingest import event_range, ingest
+from training.ingest import ingest
 from training.ingest.shoplog import ShopLog
+from training.ingested import event_range
 
 ENDLESS = """
 import sys, time

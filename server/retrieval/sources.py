@@ -21,6 +21,8 @@ Form = Literal["rates", "history", "neighbours", "levels", "segments", "traits",
 LAYOUT = 1
 MOST_BYTES = 1 << 32
 """Of the file, unpacked: some four million items."""
+PROBES = np.array(128)
+"""Cells that are looked into where the file does not say."""
 MOST = 32
 """Sources at most: a candidate names its own by bits."""
 
@@ -147,6 +149,7 @@ def _source(facts: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
         if own["vectors"].dtype.kind != "f" or own["cells"].dtype.kind != "f":
             raise ValueError(f"{name}: vectors of {own['vectors'].dtype} and cells of {own['cells'].dtype}")
         own |= {"vectors": own["vectors"].astype(np.float16), "cells": own["cells"].astype(np.float32)}
+        own["probes"] = arrays.get(f"{name}/probes", PROBES)
     if form == "segments":
         own["squares"] = np.square(own["centres"]).sum(axis=1)
     return Source(
@@ -192,6 +195,9 @@ def _check_vectors(source: Source, count: int) -> None:
         or cells.shape[1] != vectors.shape[1]
     ):
         raise ValueError(f"{source.name}: vectors of shape {vectors.shape} and cells of {cells.shape}")
+    probes = source.arrays["probes"]
+    if probes.size != 1 or probes.dtype.kind not in "iu" or probes < 1:
+        raise ValueError(f"{source.name}: {probes} cells to look into")
     if not (np.isfinite(vectors).all() and np.isfinite(cells).all()):
         raise ValueError(f"{source.name}: values that are not finite")
     width = vectors.shape[1]

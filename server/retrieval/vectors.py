@@ -23,8 +23,6 @@ from shoprank.errors import BundleError
 
 MOST = 256
 """Items of the history, those of the most weight, that the user's vector comes of."""
-PROBES = 128
-"""Cells that are looked into."""
 LANES = 8
 """Numbers that Faiss reads at once."""
 ROWS = 16_384
@@ -61,7 +59,7 @@ class Search:
         self._side: Side = TowerSide(source) if source.form == "towers" else FactorSide(source)
         # A score of 0 or less is that of no interest among factors, and nothing of the kind among logarithms.
         self._floor = -np.inf if source.form == "towers" else 0.0
-        self._index = Index(source.arrays["vectors"], source.arrays["cells"])
+        self._index = Index(source.arrays["vectors"], source.arrays["cells"], int(source.arrays["probes"].item()))
 
     def best(self, history: History, count: int, passing: Mask | None) -> I32:
         """The best `count` for a user, best first, of those that pass; none for a user without a history."""
@@ -91,16 +89,17 @@ class Search:
 
 
 class Index:
-    """Vectors of N items, float16 (N, d), in Faiss. cells: centres, float32 (c, d); none for a search of all items."""
+    """Vectors of N items, float16 (N, d), in Faiss. cells: centres, float32 (c, d); none for a search of all items.
+    probes: how many of the cells are looked into."""
 
-    def __init__(self, vectors: npt.NDArray[np.float16], cells: F32) -> None:
+    def __init__(self, vectors: npt.NDArray[np.float16], cells: F32, probes: int) -> None:
         logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which vectors it can do without
         import faiss  # 20 MB, which only bundles with such sources need
 
         self._faiss: Any = faiss  # its stubs lack what is used here
         self._width = -(-vectors.shape[1] // LANES) * LANES
         half, product = self._faiss.ScalarQuantizer.QT_fp16, self._faiss.METRIC_INNER_PRODUCT
-        self._probes = min(PROBES, len(cells))
+        self._probes = min(probes, len(cells))
         if self._probes:
             self._quantizer = self._faiss.IndexFlatIP(self._width)  # the file refers to it without holding it
             self._quantizer.add(self._padded(cells))

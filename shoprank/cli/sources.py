@@ -50,6 +50,8 @@ def sources(
         fitted = fit_bundled(paths, names, tell)
     bundle = refit(model_repository, model, fitted)
     print(f"sources: {', '.join(source.name for source in fitted.sources)} of the purchases before {fitted.before}")
+    for name, how in fitted.searches().items():
+        print(f"sources: {name} {how}")
     made = CandidateSources.of(verify(bundle))
     assert made is not None
     print(

@@ -127,6 +127,8 @@ def _train_ranking(
     for note in trained.notes:
         print(f"train: {note}")
     _print_metrics({"MLP": trained.metrics})
+    for name, how in sources.searches().items():
+        print(f"train: {name} {how}")
     print(f"train: {model} version {bundle.name} in {bundle}")
     write_card(bundle, None, folder_of(bundle))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from shoprank import bundle
 from shoprank.errors import UserError
 from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
-from training.retrieval.learned import LEARNED, Progress, require
+from training.retrieval.learned import LEARNED, Progress, probing_of, require
 from training.retrieval.log import PurchaseLog, read_catalogue, read_log
+from training.retrieval.search import Probing
 from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.traits import read_traits
 from training.schedule import Schedule
@@ -43,7 +44,14 @@ class Bundled:
     def notes(self, network_version: int = 0) -> dict[str, Any]:
         """What a manifest's `training` says of them, with the version that the network was trained as; 0 for its
         own."""
-        return {NOTES: CandidateSources(self.before, self.learned, network_version).notes()}
+        return {
+            NOTES: CandidateSources(self.before, self.learned, network_version).notes(),
+            "searches": {name: asdict(how) for name, how in self.searches().items()},
+        }
+
+    def searches(self) -> dict[str, Probing]:
+        """How each source that does not search all items does so, by its name."""
+        return {source.name: how for source in self.sources if (how := probing_of(source))}
 
 
 def fit_bundled(paths: DataPaths, learned: Sequence[str], progress: Progress) -> Bundled:

@@ -6,6 +6,7 @@ into the cells nearest to a query alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import faiss
@@ -17,6 +18,11 @@ from training.retrieval.log import F32, I32
 EXACT_UP_TO = 100_000
 PROBES = 128
 """Cells that are looked into, unless said."""
+DEPTH = 500
+"""Items of a list, by which a number of cells is chosen."""
+FOUND = 0.98
+"""Part of the exact lists that the cells looked into are to find."""
+FEWEST = 16
 ITEMS_A_CELL = 39
 """The fewest items a cell that k-means does not warn of."""
 
@@ -66,6 +72,11 @@ class Approximate:
         self._file.add(rows)
 
     @property
+    def cells(self) -> int:
+        """How many there are."""
+        return int(self._file.nlist)
+
+    @property
     def centres(self) -> F32:
         """Of the cells, float32 (c, d)."""
         found: F32 = self._quantizer.reconstruct_n(0, self._quantizer.ntotal)
@@ -76,3 +87,30 @@ class Approximate:
         settings = faiss.SearchParametersIVF(nprobe=min(probes, self._file.nlist))  # type: ignore[call-arg]
         products, items = self._file.search(np.ascontiguousarray(queries, np.float32), k, params=settings)
         return items.astype(np.int32), products
+
+
+@dataclass(frozen=True)
+class Probing:
+    """How many of the cells are looked into, and the part of the exact lists that is found there."""
+
+    probes: int
+    cells: int
+    recall: float
+
+    def __str__(self) -> str:
+        return f"looks into {self.probes} of {self.cells} cells and finds {self.recall:.1%} of what lies in all"
+
+
+def probing(index: Approximate, vectors: F32, queries: F32) -> Probing:
+    """The fewest cells, doubled from 16, in which 0.98 of the exact lists of 500 are found, of vectors (N, d) and for
+    queries (n, d) like those to come."""
+    depth = min(DEPTH, len(vectors))
+    exact = Exact(vectors).search(queries, depth)[0]
+    probes = FEWEST
+    while True:
+        probes = min(probes, index.cells)
+        near = index.search(queries, depth, probes)[0]
+        recall = float(np.mean([np.isin(some, found).mean() for some, found in zip(exact, near, strict=True)]))
+        if recall >= FOUND or probes == index.cells:
+            return Probing(probes, index.cells, recall)
+        probes *= 2

@@ -18,14 +18,14 @@ from feature_repo.transforms import UserRow
 from server.catalogue import Catalogue
 from server.retrieval.retriever import Candidates, Retriever
 from server.retrieval.sources import Sources
-from server.retrieval.vectors import PROBES, Search
+from server.retrieval.vectors import Search
 from server.slates.reasons import reasons
 from shoprank.errors import BundleError
 from tests.stored_users import CUTOFF, TIME, bought, rows_of, user_of
 from tests.world import ITEMS, USERS, events, write_world
 from training.retrieval import learned
 from training.retrieval.factors import ImplicitAls
-from training.retrieval.learned import HALF_LIFE, als, of_towers
+from training.retrieval.learned import HALF_LIFE, als, of_towers, probing_of
 from training.retrieval.log import PurchaseLog, read_log
 from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.tower_training import Fit
@@ -54,7 +54,7 @@ def towers(log: PurchaseLog) -> FittedTowers:
 
 @pytest.fixture(scope="module")
 def sources(log: PurchaseLog, towers: FittedTowers) -> list[Source]:
-    return [*fit_sources(log, NOBODY)[-CORE:], of_towers(towers), als(log, quiet)]
+    return [*fit_sources(log, NOBODY)[-CORE:], of_towers(towers, log), als(log, quiet)]
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,10 @@ def test_beyond_a_size_items_lie_in_cells_and_enough_of_them_find_the_same(
 ) -> None:
     monkeypatch.setattr(learned, "EXACT_UP_TO", 100)
     cells = als(log, quiet)
-    assert 1 < len(cells.arrays["cells"]) < PROBES
+    how = probing_of(cells)
+    assert how is not None
+    assert 1 < how.cells == len(cells.arrays["cells"]) == how.probes
+    assert how.recall == 1
     write_served(tmp_path / "retrieval.npz", [*fit_sources(log, NOBODY)[-CORE:], cells], log)
     searched = Retriever.read(tmp_path / "retrieval.npz")
     passing = np.arange(ITEMS) % 2 == 0
@@ -243,6 +246,9 @@ def of_one_length() -> npt.NDArray[np.uint8]:
         ("als", "vectors", lambda was: np.full_like(was, 65504), "als: factors beyond"),
         ("als", "vectors", lambda was: was.astype(np.complex64), "als: vectors of complex64"),
         ("als", "cells", lambda was: np.zeros((ITEMS + 1, was.shape[1]), np.float32), "cells of"),
+        ("als", "probes", lambda was: np.array(0), "als: 0 cells to look into"),
+        ("als", "probes", lambda was: np.array(2.5), "als: 2.5 cells to look into"),
+        ("als", "probes", lambda was: np.array([2, 3]), "cells to look into"),
         ("als", "confidence", lambda was: np.full_like(was, np.nan), "als: a confidence of nan"),
         ("als", "confidence", lambda was: np.full(1, 1e300), "als: a confidence of 1e\\+300"),
         ("two-tower", "graph", lambda was: of_one_length(), "two-tower: the user tower cannot be run"),
@@ -264,7 +270,8 @@ def test_a_file_with_odd_vectors_is_refused(
     message: str,
 ) -> None:
     changed = [
-        replace(one, arrays=one.arrays | {part: bad(one.arrays[part])}) if one.name == name else one for one in sources
+        replace(one, arrays=one.arrays | {part: bad(one.arrays.get(part, np.zeros(0)))}) if one.name == name else one
+        for one in sources
     ]
     if part == "vectors" and bad(np.zeros((1, 2))).shape == (1, 4):
         changed[CORE] = replace(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from training.retrieval.log import F32
-from training.retrieval.search import EXACT_UP_TO, Approximate, Exact, index_of
+from training.retrieval.search import EXACT_UP_TO, FOUND, Approximate, Exact, index_of, probing
 
 
 def vectors(n: int, seed: int, clusters: int = 40) -> F32:
@@ -33,6 +34,29 @@ def test_the_approximate_search_finds_more_the_more_cells_it_looks_into() -> Non
     assert recall[0] < recall[1] <= recall[2]
     assert recall[1] > 0.9
     assert recall[2] == 1
+
+
+def test_as_many_cells_are_looked_into_as_find_what_is_wanted_and_no_more() -> None:
+    items, queries = vectors(60_000, 0, clusters=3_000), vectors(200, 1, clusters=3_000)
+    index = Approximate(items)
+    how = probing(index, items, queries)
+    exact = Exact(items).search(queries, 500)[0]
+
+    def found(probes: int) -> float:
+        near = index.search(queries, 500, probes)[0]
+        return float(np.mean([len(np.intersect1d(a, b)) / 500 for a, b in zip(exact, near, strict=True)]))
+
+    assert how.cells == index.cells
+    assert 16 < how.probes < how.cells
+    assert found(how.probes // 2) < FOUND <= found(how.probes)
+    assert how.recall == pytest.approx(found(how.probes))
+    assert str(how) == f"looks into {how.probes} of {how.cells} cells and finds {how.recall:.1%} of what lies in all"
+
+
+def test_of_few_cells_all_are_looked_into() -> None:
+    items = vectors(600, 0)
+    how = probing(Approximate(items), items, items[:5])
+    assert (how.probes, how.recall) == (how.cells, 1)
 
 
 def test_the_approximate_search_is_the_same_each_time() -> None:

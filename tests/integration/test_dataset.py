@@ -93,11 +93,15 @@ def test_some_users_are_shown_as_unknown(dataset: Shop) -> None:
     assert frame(dataset, "test").user_orders.notna().all()
 
 
-def test_the_same_seed_gives_the_same_rows(shop: Shop) -> None:
+def test_the_same_seed_gives_the_same_rows(written_shop: Path, shop: Shop, tmp_path: Path) -> None:
+    own = replace(shop, paths=DataPaths(tmp_path / "data"))
+    shutil.copytree(written_shop / "data", own.paths.root)
+    apply(own.paths, tmp_path / "models")
+
     def keys() -> list[list[object]]:
-        for _ in build(shop.paths, shop.schedule, seed=5):
+        for _ in build(own.paths, own.schedule, seed=5):
             pass
-        return [frame(shop, s)[["user_id", "item_id", "time", "label"]].values.tolist() for s in ("train", "test")]
+        return [frame(own, s)[["user_id", "item_id", "time", "label"]].values.tolist() for s in ("train", "test")]
 
     assert keys() == keys()
 

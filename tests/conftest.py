@@ -66,6 +66,7 @@ def write_model(dataset: Path, folder: Path) -> None:
     from training.retrieval.log import read_log
     from training.retrieval.served import fit_sources, write_served
     from training.retrieval.traits import read_traits
+    from training.settings import Settings as Training
     from training.shards import RANKING, Split
 
     paths = DataPaths(dataset / "data")
@@ -75,7 +76,7 @@ def write_model(dataset: Path, folder: Path) -> None:
         traits = read_traits(paths, log.catalogue.user_ids.tolist())
         write_served(path, fit_sources(log, traits), log)
 
-    made = fit.train(paths.dataset, RANKING, fit.Settings(epochs=2, batch_size=512, min_count=3))
+    made = fit.train(paths.dataset, RANKING, Training(epochs=2, batch_size=512, min_count=3))
     test = Split(paths.dataset / "test", RANKING)
     export_bundle(made, test, folder / "models", Identity("purchase", "ranking", service_name), retrieval=retrieval)
 

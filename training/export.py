@@ -22,10 +22,11 @@ import pyarrow as pa
 from feature_repo import schema
 from shoprank import bundle
 from training.encoding import Encoding
-from training.fit import Progress, Trained, silent
+from training.fit import Trained
 from training.graph import ExportError, to_onnx
 from training.model import build_server_model
 from training.reference import fit_reference
+from training.settings import Progress, silent
 from training.shards import RANKING, Block, Split
 from training.towers import first_layer, to_towers, tower_feeds
 

@@ -3,80 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from shoprank.errors import UserError
 from training import metrics
 from training.calibration import Calibration, fit_calibration
-from training.encoding import MISSING, UNSEEN, Encoding, fit_encoding
-from training.model import Architecture, averaging, build_scorer, build_trainer, loss_of, score_weights
-from training.shards import Block, Columns, Split, rebatch
+from training.encoding import Encoding, fit_encoding
+from training.feeds import Feeds
+from training.model import averaging, build_scorer, build_trainer, loss_of
+from training.scored import raw_logits, score
+from training.settings import Progress, Settings, silent
+from training.shards import Block, Columns, Split
 from training.teacher import Taught, grow_teacher
 
-F32 = npt.NDArray[np.float32]
 SPLITS = ("train", "validation", "test")
-CATEGORY_DROPOUT = 0.02
-PREDICT_ROWS = 16_384
 WORTH_COMPILING = 100
 """Steps an epoch from which compiling by XLA pays; never with dropout, whose random numbers XLA makes slowly."""
-
-
-class Progress(Protocol):
-    """Is told how far a stage of the work is; `done` and `total` count rows or steps of it."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """A `Progress` that shows nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to train.
-
-    epochs: at most so many; training stops earlier once the validation log loss has not improved for
-    `patience` epochs, and keeps the best weights. learning_rate: the peak of a cosine schedule with a short
-    warm-up. average: span of the running mean of weights that is kept in their place, as a part of all steps (Polyak
-    and Juditsky, Acceleration of Stochastic Approximation by Averaging, 1992); 0 for none. teacher: share of the
-    answers of gradient-boosted trees in what is learned, beside the labels (see `training.teacher`); 0 for labels
-    alone. class_weight: weight of a positive against a negative; the shift it causes is taken out of the score again.
-    min_count: a category met less often counts as unseen. seed: of everything random.
-    """
-
-    architecture: Architecture = field(default_factory=Architecture)
-    epochs: int = 5
-    batch_size: int = 4096
-    learning_rate: float = 4e-3
-    average: float = 0.18
-    patience: int = 2
-    teacher: float = 0.5
-    class_weight: float = 1.0
-    min_count: int = 20
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Raw log-odds of a split's rows with their labels, sampling offsets and weights, each float32 (n,)."""
-
-    logit: F32
-    label: F32
-    offset: F32
-    weight: F32
-
-    @property
-    def natural(self) -> npt.NDArray[np.float64]:
-        """Weight of each row in the unsampled population, (n,)."""
-        return metrics.natural_weight(self.label, self.offset, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,109 +182,6 @@ def start_at_base_rate(scorer: keras.Model, split: Split, settings: Settings) ->
     kernel, bias = scorer.get_layer("logits").get_weights()
     bias[-1] = math.log(positives / negatives)
     scorer.get_layer("logits").set_weights([kernel, bias])
-
-
-class Feeds:
-    """tf.data pipelines of ((inputs, offset), target, weight) batches, built from streamed blocks."""
-
-    def __init__(self, encoding: Encoding, settings: Settings) -> None:
-        self.encoding = encoding
-        self.settings = settings
-        self.softmax = settings.architecture.head == "softmax"
-
-    def training(self, split: Split, batch: int) -> tf.data.Dataset:
-        """Endless epochs of shuffled batches; masked categories train the embedding of "unseen"."""
-        rng = np.random.default_rng([self.settings.seed, 1])
-
-        def epochs() -> Iterator[Any]:
-            for block in rebatch(self._masked(split, rng), batch):
-                yield self._example(block)
-
-        return self._dataset(epochs)
-
-    def validation(self, split: Split) -> tf.data.Dataset:
-        """One pass in order."""
-
-        def once() -> Iterator[Any]:
-            for block in rebatch(map(self._encoded, split.blocks()), PREDICT_ROWS):
-                yield self._example(block)
-
-        batches = math.ceil(len(split) / PREDICT_ROWS)
-        return self._dataset(once).apply(tf.data.experimental.assert_cardinality(batches))
-
-    def _encoded(self, block: Block) -> Block:
-        """The block with indices in place of its categories."""
-        return replace(block, categorical=self.encoding.vocabulary.encode(block.categorical))
-
-    def _masked(self, split: Split, rng: np.random.Generator) -> Iterator[Block]:
-        """Shuffled encoded rows, epoch after epoch."""
-        while True:
-            for block in map(self._encoded, split.shuffled(rng)):
-                mask_categories(block.categorical, rng)
-                yield block
-
-    def _example(self, block: Block) -> Any:
-        of_positive = np.float32(self.settings.class_weight)
-        offset = block.offset + np.log(of_positive)
-        positive = of_positive * block.label  # a label between 0 and 1 is that part of a positive
-        weighed = positive + (1 - block.label)
-        weight, label = block.weight * weighed, positive / weighed
-        target = np.stack([1 - label, label], axis=1) if self.softmax else label[:, None]
-        return (
-            (*model_inputs(self.encoding, block.numeric, block.categorical), offset[:, None]),
-            target,
-            weight,
-        )
-
-    def _dataset(self, generator: Any) -> tf.data.Dataset:
-        columns = self.encoding.columns
-        inputs = []
-        if columns.numeric:
-            inputs.append(tf.TensorSpec((None, len(columns.numeric)), tf.float32))
-        if columns.categorical:
-            inputs.append(tf.TensorSpec((None, len(columns.categorical)), tf.int64))
-        inputs.append(tf.TensorSpec((None, 1), tf.float32))
-        signature = (
-            tuple(inputs),
-            tf.TensorSpec((None, 2 if self.softmax else 1), tf.float32),
-            tf.TensorSpec((None,), tf.float32),
-        )
-        return tf.data.Dataset.from_generator(generator, output_signature=signature).prefetch(8)
-
-
-def mask_categories(index: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Mask 2 in 100 categories of `index` (n, C) in place, three of four as "unseen", one as "missing"."""
-    draw = rng.random(index.shape, np.float32)
-    index[draw < CATEGORY_DROPOUT] = UNSEEN
-    index[draw < CATEGORY_DROPOUT / 4] = MISSING
-
-
-def model_inputs(encoding: Encoding, numeric: F32, index: npt.NDArray[np.int64]) -> tuple[Any, ...]:
-    """The inputs the encoding has columns for, in the scorer's order."""
-    both = ((encoding.columns.numeric, numeric), (encoding.columns.categorical, index))
-    return tuple(array for names, array in both if names)
-
-
-def raw_logits(scorer: keras.Model, encoding: Encoding, block: Block) -> F32:
-    """Uncalibrated log-odds (n,) of a block's rows."""
-    inputs = model_inputs(encoding, block.numeric, encoding.vocabulary.encode(block.categorical))
-    _, embedding = scorer(list(inputs), training=False)
-    kernel, bias = score_weights(scorer)
-    logits: F32 = (embedding.numpy() @ kernel + np.float32(bias)).astype(np.float32)
-    return logits
-
-
-def score(
-    scorer: keras.Model, encoding: Encoding, split: Split, progress: Progress = silent, stage: str = "score"
-) -> Scored:
-    """Raw log-odds of every row of a split, in the shards' order."""
-    parts: list[tuple[F32, F32, F32, F32]] = []
-    done = 0
-    for block in split.blocks():
-        parts.append((raw_logits(scorer, encoding, block), block.label, block.offset, block.weight))
-        done += len(block)
-        progress(stage, done, len(split))
-    return Scored(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 class _Steps(keras.callbacks.Callback):  # type: ignore[misc]

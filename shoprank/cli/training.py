@@ -20,7 +20,7 @@ from shoprank.cli.options import DataDir, LearnedSource, LearnedSources, ModelRe
 from shoprank.errors import UserError
 
 if TYPE_CHECKING:
-    from training.fit import Settings
+    from training.settings import Settings
 
     SettingsChange = Callable[[Settings], Settings]
 
@@ -108,9 +108,9 @@ def _train_ranking(
     from training.dataset.build import built_key, require_built
     from training.evaluate.card import folder_of, write_card
     from training.export import Identity, export_bundle
-    from training.fit import Settings
     from training.fit import train as fit_and_evaluate
     from training.retrieval.bundled import fit_bundled, require_learned
+    from training.settings import Settings
     from training.shards import RANKING, Split
 
     paths = DataPaths(data)

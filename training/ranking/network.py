@@ -42,7 +42,7 @@ class Network:
     every list counts alike.
 
     lists: lists a step. average: span of the running mean of weights that is kept in their place, as a part of all
-    steps (see `training.fit.Settings`); 0 for none. dropout_categories: share of categories masked in training, so that
+    steps (see `training.settings`); 0 for none. dropout_categories: share of categories masked in training, so that
     unseen ones mean something. bins: of each number's piecewise-linear encoding beside its normalization; 0 for the
     normalization alone. teacher: share of a teacher's answers in what is learned, where one is given. cross: rank of
     the products of columns with each other; 0 for none. history: how what the user bought is read beside the columns.

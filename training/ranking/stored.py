@@ -13,10 +13,11 @@ from feature_repo.paths import DataPaths
 from feature_repo.snapshots import STAMP
 from shoprank.errors import UserError
 from training.dataset.build import require_built
-from training.fit import Settings, Trained, train
+from training.fit import Trained, train
 from training.ranking.lists import narrow
 from training.retrieval.log import F64
 from training.schedule import HORIZON, WEEK
+from training.settings import Settings
 from training.shards import RANKING, Block
 
 

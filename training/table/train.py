@@ -12,6 +12,7 @@ from shoprank.errors import UserError
 from training import fit
 from training.export import Identity, export_bundle
 from training.model import Architecture
+from training.settings import Progress, Settings, silent
 from training.shards import Split
 from training.table.baseline import logistic_regression
 from training.table.dataset import SHARES, write_dataset
@@ -48,8 +49,8 @@ def train_table(
     time_column: str | None = None,
     id_columns: Sequence[str] = (),
     positive: str | None = None,
-    settings: Callable[[int], fit.Settings] | None = None,
-    progress: fit.Progress = fit.silent,
+    settings: Callable[[int], Settings] | None = None,
+    progress: Progress = silent,
 ) -> TableModel:
     """Train on `file` (CSV or Parquet) to predict column `label` and write a bundle of kind `table`.
 
@@ -82,14 +83,14 @@ def train_table(
     return TableModel(bundle, target, tuple(columns), (*notes, *trained.notes), trained.metrics, baseline)
 
 
-def settings_for(rows: int) -> fit.Settings:
+def settings_for(rows: int) -> Settings:
     """Settings for a table of so many rows: the fewer there are, the smaller the batch and the stronger the
     penalty.
     """
     batch = min(4096, max(32, rows // 100))
     epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, STEPS * batch // rows))
     small = rows < SMALL_ROWS
-    return fit.Settings(
+    return Settings(
         architecture=Architecture(dropout=0.3 if small else 0.1, l2=1e-4 if small else 0.0),
         epochs=epochs,
         batch_size=batch,
@@ -101,7 +102,7 @@ def settings_for(rows: int) -> fit.Settings:
 
 
 def _profiled(
-    source: Source, label: Label, ids: Sequence[str], time_column: str | None, progress: fit.Progress
+    source: Source, label: Label, ids: Sequence[str], time_column: str | None, progress: Progress
 ) -> list[Column]:
     done = 0
 

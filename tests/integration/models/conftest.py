@@ -21,6 +21,7 @@ from tests.conftest import Shop
 from tests.made_once import made_once
 from training import fit
 from training.export import Identity, export_bundle
+from training.settings import Settings as Training
 from training.shards import RANKING, Split
 
 
@@ -43,7 +44,7 @@ def write_three(dataset: Path, model: Path, folder: Path) -> None:
     shards = dataset / "data" / "dataset"
     test = Split(shards / "test", RANKING)
     for seed in (11, 12):
-        made = fit.train(shards, RANKING, fit.Settings(epochs=1, batch_size=512, min_count=3, seed=seed))
+        made = fit.train(shards, RANKING, Training(epochs=1, batch_size=512, min_count=3, seed=seed))
         export_bundle(made, test, folder / "models", Identity("purchase", "ranking", service_name))
     bundle.activate(folder / "models", "purchase", 1)
     (folder / "models" / "purchase" / bundle.PREVIOUS).unlink()

@@ -27,7 +27,7 @@ from shoprank import bundle
 from tests.conftest import Shop
 from tests.integration.models.conftest import Served
 from tests.unit.training.table.tables import mixed, write_csv
-from training import fit
+from training.settings import Settings
 from training.table.train import train_table
 
 WIDTH = len(NUMERIC)
@@ -40,7 +40,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("table")
     made = train_table(
         write_csv(root / "table.csv", mixed()), "bought", root / "models", "table",
-        settings=lambda rows: fit.Settings(epochs=2, batch_size=128, min_count=2),
+        settings=lambda rows: Settings(epochs=2, batch_size=128, min_count=2),
     )  # fmt: skip
     assert made.bundle.name == "1"
     return root / "models"

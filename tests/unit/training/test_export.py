@@ -21,9 +21,10 @@ from training import model as network
 from training.calibration import Calibration
 from training.encoding import Vocabulary
 from training.export import Identity, export_bundle
-from training.fit import Settings, Trained, train
+from training.fit import Trained, train
 from training.graph import ExportError, salted
 from training.model import Architecture
+from training.settings import Settings
 from training.shards import Columns, Split
 
 KEYS = Columns(("a", "b", "c"), ("k", "l"))

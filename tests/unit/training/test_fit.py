@@ -13,16 +13,11 @@ from scipy.special import expit
 
 from shoprank.errors import UserError
 from tests.unit.training.synthetic_shards import write_dataset
-from training.fit import (
-    Feeds,
-    Settings,
-    Trained,
-    mask_categories,
-    score,
-    silent,
-    train,
-)
+from training.feeds import Feeds, mask_categories
+from training.fit import Trained, train
 from training.model import Architecture
+from training.scored import score
+from training.settings import Settings, silent
 from training.shards import Block, Columns, Split, concatenate
 from training.teacher import grow_teacher
 

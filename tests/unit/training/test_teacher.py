@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from tests.unit.training.synthetic_shards import write_dataset
 from training.encoding import fit_encoding
-from training.fit import silent
+from training.settings import silent
 from training.shards import Columns, Split, concatenate
 from training.teacher import Taught, grow_teacher, softened
 from training.trees import Grown

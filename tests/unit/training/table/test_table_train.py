@@ -16,7 +16,8 @@ from shoprank import bundle
 from shoprank.errors import UserError
 from tests.unit.training.table.tables import mixed, write_csv, write_parquet
 from training import export
-from training.fit import Settings, Trained
+from training.fit import Trained
+from training.settings import Settings
 from training.shards import Block, Split
 from training.table import train as table_training
 from training.table.train import TableModel, settings_for, train_table

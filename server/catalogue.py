@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from feature_repo.files import read_whole
 from server.features import NO_ITEMS
 from server.items import Found, Items, Wanted
 from shoprank.errors import StoreNotReady, UserError
@@ -41,7 +41,7 @@ class Catalogue:
         """The catalogue in a Parquet file. Raises UserError where there is none."""
         if not path.is_file():
             raise UserError(f"{path}: no such file; run `shoprank ingest` first")
-        return cls(pq.read_table(path, columns=list(DESCRIPTION)))
+        return cls(read_whole(path, DESCRIPTION))
 
     @cached_property
     def known(self) -> dict[str, frozenset[str]]:

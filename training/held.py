@@ -25,7 +25,8 @@ def held(root: Path) -> Iterator[None]:
             stack.callback(os.close, descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Conflict(f"{root}: another `shoprank ingest` or `features` writes into this folder") from error
+            jobs = "`shoprank ingest`, `features` or `dataset`"
+            raise Conflict(f"{root}: another {jobs} writes into this folder") from error
         except OSError as error:
             raise UserError(f"{root}: cannot be written: {error.strerror}") from error
         yield

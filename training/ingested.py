@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from feature_repo.files import RUN_INGEST, rows_of
 from feature_repo.paths import DataPaths, pattern
-from shoprank.errors import UserError
+from shoprank.errors import Conflict, UserError
 from training.sql import parquet
 
 PARTS = "*.parquet"
-AGAIN = "run `shoprank ingest` first"
 T = TypeVar("T")
 
 
@@ -41,23 +38,32 @@ def require_events(paths: DataPaths) -> None:
     """Raise UserError where nothing was ingested, or a file of it is damaged or missing, by the files' footers: fewer
     events are there than were kept."""
     kept = _reported(paths, lambda fields: int(fields["rows_kept"]))
-    rows = sum(map(_rows, sorted(paths.events.glob(PARTS))))
+    rows = sum(map(rows_of, sorted(paths.events.glob(PARTS))))
     if rows != kept:
-        raise UserError(f"{paths.events}: {rows:,} events are there, and {kept:,} were kept; {AGAIN}")
+        raise UserError(f"{paths.events}: {rows:,} events are there, and {kept:,} were kept; {RUN_INGEST}")
+
+
+@contextmanager
+def unchanged(paths: DataPaths) -> Iterator[None]:
+    """Enclose what reads several of the ingested files. Raises Conflict where others were ingested meanwhile."""
+    before = _report(paths)
+    yield
+    if _report(paths) != before:
+        raise Conflict(f"{paths.root}: other events were ingested while these were read; run this again")
+
+
+def _report(paths: DataPaths) -> bytes | None:
+    try:
+        return paths.quality.read_bytes()
+    except OSError:
+        return None  # they are being put in place
 
 
 def _reported(paths: DataPaths, of: Callable[[dict[str, Any]], T]) -> T:
     """Something that the quality report says."""
     if not paths.quality.is_file():
-        raise UserError(f"{paths.quality}: no such file; {AGAIN}")
+        raise UserError(f"{paths.quality}: no such file; {RUN_INGEST}")
     try:
         return of(json.loads(paths.quality.read_text()))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{paths.quality}: is damaged; {AGAIN}") from error
-
-
-def _rows(path: Path) -> int:
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: is damaged: {str(error).rstrip('.')}; {AGAIN}") from error
+        raise UserError(f"{paths.quality}: is damaged; {RUN_INGEST}") from error

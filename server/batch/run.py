@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
@@ -144,6 +145,10 @@ def _each(job: Job, kind: Kind, left: list[Part], processes: int, opened: Opened
             yield running[ended], ended.result()
     except BrokenProcessPool as error:
         raise ShoprankError("a process was ended from outside; run again, what is written is kept") from error
+    except BaseException:  # who asks this process to end does not wait until the parts begun are written
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -9,8 +9,8 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 
+from feature_repo.parent import die_with
 from server.app import start
-from server.process import parent
 from server.process.assignment import Alive, Assignment, Failed, Report, Serving
 from server.process.lifeline import Lifeline
 from server.telemetry import logs
@@ -23,7 +23,7 @@ def main() -> None:
     """Serve until told to stop, or until the supervisor has gone."""
     connection = Connection(int(sys.argv[1]))
     os.set_inheritable(connection.fileno(), False)
-    parent.die_with(int(sys.argv[2]))
+    die_with(int(sys.argv[2]))
     serve(Lifeline(connection), connection.recv())
 
 

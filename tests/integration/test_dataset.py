@@ -17,13 +17,14 @@ import pytest
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
 from feature_repo.store import apply, materialize
-from shoprank.errors import FeatureStoreError, UserError
+from shoprank.errors import Conflict, FeatureStoreError, UserError
 from tests.conftest import Shop
 from tests.world import events
 from training.dataset.build import build, require_built, shards
 from training.dataset.labels import Purchases, epoch
 from training.dataset.sampling import CANDIDATE, REST, Sampling
 from training.features.snapshots import write_snapshots
+from training.held import held
 from training.schedule import HORIZON
 
 WEEK_SECONDS = int(HORIZON.total_seconds())
@@ -113,6 +114,28 @@ def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(da
     running.close()
     assert sorted(dataset.paths.dataset.glob("*/*.parquet")) == before
     assert len(list(build(dataset.paths, dataset.schedule))) == len(before)
+
+
+def test_another_job_in_the_folder_is_waited_for_by_whoever_starts_this_one(dataset: Shop) -> None:
+    before = sorted(dataset.paths.dataset.glob("*/*.parquet"))
+    with held(dataset.paths.root), pytest.raises(Conflict, match="`dataset` writes into this folder"):
+        list(build(dataset.paths, dataset.schedule))
+    assert sorted(dataset.paths.dataset.glob("*/*.parquet")) == before
+
+
+def test_a_shard_that_is_missing_or_short_is_named(dataset: Shop, tmp_path: Path) -> None:
+    own = DataPaths(tmp_path / "data")
+    shutil.copytree(dataset.paths.root, own.root)
+    require_built(own)
+    first, last = sorted((own.dataset / "train").glob("*.parquet"))[:2]
+    rows = pq.read_table(first)
+    pq.write_table(rows.slice(1), first)
+    with pytest.raises(UserError, match=rf"{first}: has [\d,]+ rows, and [\d,]+ were written; run `shoprank dataset`"):
+        require_built(own)
+    pq.write_table(rows, first)
+    last.unlink()
+    with pytest.raises(UserError, match=rf"{last}: no such file; run `shoprank dataset` first"):
+        require_built(own)
 
 
 def test_a_repository_that_is_not_applied_is_named(dataset: Shop, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from shoprank.cli import main
 from shoprank.errors import UserError
 from shoprank.models import ModelClient
 from tests.conftest import Shop, settings
+from training.export import write_version
 from training.retrieval import bundled
 
 Run = Callable[..., tuple[int, str, str]]
@@ -135,6 +137,23 @@ def test_a_failure_leaves_the_active_version(run: Run, models: Path, monkeypatch
     assert "No space left on device" in err
     assert bundle.linked(models, "purchase") == 1
     assert sorted(p.name for p in (models / "purchase").iterdir() if p.name.startswith(".")) == []
+
+
+def test_a_network_that_was_trained_while_sources_were_fitted_is_the_one_that_gets_them(
+    run: Run, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    manifest = models / "purchase" / "2" / bundle.MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"metrics": {"of": 2}}))
+    bundle.rollback(models, "purchase")
+
+    def after_another(*arguments: Any) -> Path:
+        bundle.activate(models, "purchase", 2)
+        return write_version(*arguments)
+
+    monkeypatch.setattr(bundled, "write_version", after_another)
+    assert run()[0] == 0
+    assert bundle.verify(bundle.current(models, "purchase")).metrics == {"of": 2}
 
 
 def test_what_a_killed_job_left_is_removed_by_the_next(run: Run, models: Path) -> None:

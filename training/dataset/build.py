@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from feast import FeatureStore
 
 from feature_repo import schema
+from feature_repo.files import read_whole, rows_of
+from feature_repo.parent import die_with
 from feature_repo.paths import DataPaths, write_json
 from feature_repo.schema import key_of
 from feature_repo.snapshots import STAMP, fingerprint
@@ -29,6 +31,7 @@ from shoprank.errors import UserError
 from training.dataset.labels import Purchases, epoch
 from training.dataset.point_in_time import catalogue_at, users_at
 from training.dataset.sampling import NATURAL, Pairs, Sampling, draw
+from training.held import held
 from training.schedule import HORIZON, WEEK, Schedule
 
 ROWS_A_BATCH = 50_000
@@ -106,6 +109,9 @@ def require_built(paths: DataPaths) -> None:
         raise UserError(f"{path}: is damaged; {RUN_DATASET}") from error
     if (key, made_of) != (dataset_key(paths, schedule, sampling, seed), now):
         raise UserError(f"{paths.dataset}: is of other events, weeks or features; {RUN_DATASET}")
+    for name, rows in found.get("rows", {}).items():  # an earlier version did not tell them
+        if (there := rows_of(paths.dataset / name, RUN_DATASET)) != rows:
+            raise UserError(f"{paths.dataset / name}: has {there:,} rows, and {rows:,} were written; {RUN_DATASET}")
 
 
 def _description(paths: DataPaths) -> dict[str, Any]:
@@ -127,24 +133,33 @@ def build(
     """Write every shard, yielding each file with its number of rows. The earlier dataset stays until all are there.
 
     processes: shards written at once, each by a process of its own, of about 1.2 GB. Raises FeatureStoreError where
-    the feature repository is not applied to `paths`, and UserError where the snapshots are not of the schedule and the
-    events, or no row could be made.
+    the feature repository is not applied to `paths`, Conflict while another job writes there, and UserError where the
+    snapshots are not of the schedule and the events, or no row could be made.
     """
     offline_store(paths)
     schedule.require_snapshots(paths)
     sampling = sampling or Sampling()
-    key, made_of = dataset_key(paths, schedule, sampling, seed), fingerprint(paths)
     staged = paths.dataset.with_name(paths.dataset.name + ".tmp")
-    shutil.rmtree(staged, ignore_errors=True)
-    jobs = [(paths, shard, staged, seed) for shard in shards(schedule, sampling)]
-    total = 0
-    for path, rows in _written(jobs, processes):
-        total += rows
-        yield path, rows
-    if not total:
+    with held(paths.root):
         shutil.rmtree(staged, ignore_errors=True)
+        try:
+            yield from _build(paths, schedule, sampling, seed, processes, staged)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def _build(
+    paths: DataPaths, schedule: Schedule, sampling: Sampling, seed: int, processes: int, staged: Path
+) -> Generator[tuple[Path, int]]:
+    key, made_of = dataset_key(paths, schedule, sampling, seed), fingerprint(paths)
+    jobs = [(paths, shard, staged, seed) for shard in shards(schedule, sampling)]
+    written: dict[str, int] = {}
+    for path, rows in _written(jobs, processes):
+        written[str(path.relative_to(paths.dataset))] = rows
+        yield path, rows
+    if not any(written.values()):
         raise UserError(f"{paths.features}: no features of the users of {paths.events}; run `shoprank features` first")
-    how = {"key": key, "seed": seed, "sampling": asdict(sampling)}
+    how = {"key": key, "seed": seed, "sampling": asdict(sampling), "rows": written}
     write_json(staged / DESCRIPTION, {**how, "features": made_of, "schema_hash": schema.schema_hash()})
     shutil.rmtree(paths.dataset, ignore_errors=True)
     staged.replace(paths.dataset)
@@ -159,16 +174,19 @@ def _written(jobs: list[Job], processes: int) -> Iterator[tuple[Path, int]]:
 
 
 def _prepare_process() -> None:
-    """Leave interrupts to the parent, which ends its processes, and keep Feast's warnings off the terminal."""
+    """Leave interrupts to the parent, with which this process ends, and keep Feast's warnings off the terminal."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if (parent := parent_process()) is not None and parent.pid is not None:
+        die_with(parent.pid)
     warnings.simplefilter("ignore")
 
 
 def _write(job: Job) -> tuple[Path, int]:
     """Write one shard below the staging folder; the file it will be, and its number of rows."""
     paths, shard, staged, seed = job
-    users = sorted(pq.read_table(paths.users, columns=["user_id"])["user_id"].to_pylist())
-    items = pq.read_table(paths.items, columns=["item_id"])["item_id"].to_pylist()
+    users = sorted(read_whole(paths.users, ["user_id"])["user_id"].to_pylist())
+    items = read_whole(paths.items, ["item_id"])["item_id"].to_pylist()
     path = shard.path(staged)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = 0

@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow.parquet as pq
 
+from feature_repo.files import read_whole
 from feature_repo.paths import DataPaths
 from training.evaluate.bootstrap import resample
 from training.evaluate.ranking import Text, ranking_metrics
@@ -35,7 +35,7 @@ def segments_of(paths: DataPaths, cutoff: datetime) -> dict[str, dict[str, str]]
             "where event_type = 'purchase' group by user_id",
             [cutoff],
         ).fetchall()
-    rows = pq.read_table(paths.users, columns=["user_id", *ATTRIBUTES]).to_pylist()
+    rows = read_whole(paths.users, ["user_id", *ATTRIBUTES]).to_pylist()
     found = {name: {row["user_id"]: row[name] or UNKNOWN for row in rows} for name in ATTRIBUTES}
     found["purchases before"] = {user: _length(count) for user, count in counted}
     return found

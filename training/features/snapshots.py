@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import ibis
-import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 from ibis.expr.types import Table
 
 from feature_repo import schema
+from feature_repo.files import read_whole, rows_of
 from feature_repo.paths import DataPaths, pattern, write_json
 from feature_repo.snapshots import WRITTEN, fingerprint, others, read_written, snapshot_path
 from shoprank.errors import UserError
@@ -102,8 +102,8 @@ def _snapshots(paths: DataPaths, cutoffs: Sequence[datetime], memory_limit: str,
     made_of = fingerprint(paths)
     connection = _connect(paths, memory_limit, threads)
     events = connection.read_parquet(events_pattern(paths), table_name="events", hive_partitioning=False)
-    items = ibis.memtable(keyed(pq.read_table(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
-    users = ibis.memtable(keyed(pq.read_table(paths.users), ["user_id"], USER_ATTRIBUTES))
+    items = ibis.memtable(keyed(read_whole(paths.items), ["item_id", "item_key"], ITEM_ATTRIBUTES))
+    users = ibis.memtable(keyed(read_whole(paths.users), ["user_id"], USER_ATTRIBUTES))
     promotions = _promotions(connection, paths)
     written = read_written(paths)
     for cutoff in cutoffs:
@@ -124,7 +124,7 @@ def _snapshots(paths: DataPaths, cutoffs: Sequence[datetime], memory_limit: str,
 
 def _promotions(connection: Backend, paths: DataPaths) -> Table | None:
     """The plan of promotions, or None where it has no rows."""
-    if not (paths.promotions.is_file() and pq.read_metadata(paths.promotions).num_rows):
+    if not (paths.promotions.is_file() and rows_of(paths.promotions)):
         return None
     return connection.read_parquet(pattern(paths.promotions), table_name="promotions", hive_partitioning=False)
 

@@ -17,6 +17,7 @@ from shoprank import bundle
 from shoprank.errors import UserError
 from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
+from training.ingested import unchanged
 from training.retrieval.learned import LEARNED, Progress, probing_of, require
 from training.retrieval.log import PurchaseLog, read_catalogue, read_log
 from training.retrieval.search import Probing
@@ -57,12 +58,15 @@ class Bundled:
 def fit_bundled(paths: DataPaths, learned: Sequence[str], progress: Progress) -> Bundled:
     """Fit all sources on the purchases before the newest features, with those of `LEARNED` by these names, each once.
 
-    Raises UserError where a learned source has too little to learn from.
+    Raises UserError where a learned source has too little to learn from, and Conflict where other events are ingested
+    while these are read.
     """
-    serving = Schedule.read(paths).serving
-    log = read_log(paths).before(serving)
     names = tuple(dict.fromkeys(str(name) for name in learned))
-    sources = fit_sources(log, read_traits(paths, log.catalogue.user_ids.tolist()), progress)
+    with unchanged(paths):
+        serving = Schedule.read(paths).serving
+        log = read_log(paths).before(serving)
+        traits = read_traits(paths, log.catalogue.user_ids.tolist())
+    sources = fit_sources(log, traits, progress)
     sources += [LEARNED[name](log, progress) for name in names]
     return Bundled(sources, log, serving, names)
 
@@ -94,12 +98,12 @@ def refit(repository: Path, model: str, sources: Bundled) -> Path:
 
     Raises NoActiveModel, BundleError where the active version was altered, ExportError where it cannot be written.
     """
-    active = bundle.current(repository, model)
-    manifest = bundle.verify(active)
-    known = CandidateSources.of(manifest)
-    network = known.network_version if known else manifest.version
 
     def fill(staged: Path, number: int) -> bundle.Manifest:
+        active = bundle.current(repository, model)  # now: another job may have made a version while these were fitted
+        manifest = bundle.verify(active)
+        known = CandidateSources.of(manifest)
+        network = known.network_version if known else manifest.version
         for name in manifest.files:
             if name != bundle.RETRIEVAL:
                 shutil.copyfile(active / name, staged / name)

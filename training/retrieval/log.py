@@ -9,13 +9,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 import scipy.sparse as sp
 
+from feature_repo.files import read_whole
 from feature_repo.paths import DataPaths
 from shoprank.errors import UserError
 from training.dataset.labels import epoch
-from training.ingested import events_table
+from training.ingested import events_table, unchanged
 from training.retrieval.plan import Plan, read_plan
 
 DAY = 86_400
@@ -132,8 +132,14 @@ def unseen(bought: Sparse, owned: Sparse) -> Sparse:
 def read_log(paths: DataPaths) -> PurchaseLog:
     """Every purchase there is, with the catalogue of items and users.
 
-    Raises UserError where nothing was ingested, or no purchase among it.
+    Raises UserError where nothing was ingested, or no purchase among it, and Conflict where other events were ingested
+    meanwhile.
     """
+    with unchanged(paths):
+        return _read_log(paths)
+
+
+def _read_log(paths: DataPaths) -> PurchaseLog:
     catalogue = read_catalogue(paths)
     with duckdb.connect() as connection:
         table = connection.sql(
@@ -165,8 +171,8 @@ def read_catalogue(paths: DataPaths) -> Catalogue:
     for file in (paths.users, paths.items):
         if not file.is_file():
             raise UserError(f"{file}: no such file; run `shoprank ingest` first")
-    users = pq.read_table(paths.users, columns=["user_id"])["user_id"].to_numpy()
-    items = pq.read_table(paths.items).sort_by("item_key")
+    users = read_whole(paths.users, ["user_id"])["user_id"].to_numpy()
+    items = read_whole(paths.items).sort_by("item_key")
     content = {
         name: items[name].cast("string").fill_null("").to_numpy()
         if name in items.column_names

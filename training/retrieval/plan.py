@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
+from feature_repo.files import read_whole
 from feature_repo.paths import DataPaths
 
 F32 = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ def read_plan(paths: DataPaths, item_keys: I64) -> Plan | None:
     """The plan of the promotions file, of the items with `item_keys`, ascending; None where the file has no rows."""
     if not paths.promotions.is_file():
         return None
-    table = pq.read_table(paths.promotions)
+    table = read_whole(paths.promotions)
     if not table.num_rows:
         return None
     keys = table["item_key"].to_numpy()

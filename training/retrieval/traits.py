@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from feature_repo.files import read_whole
 from feature_repo.paths import DataPaths
 from feature_repo.schema import USER_TRAITS
 from training.retrieval.generator import Users
@@ -38,9 +38,9 @@ class Traits:
 
 def read_traits(paths: DataPaths, user_ids: Sequence[str], names: Sequence[str] = USER_TRAITS) -> Traits:
     """Traits of users by id, those that the users' table has a column for."""
-    there = [name for name in names if name in pq.read_schema(paths.users).names]
-    table = pq.read_table(paths.users, columns=["user_id", *there])
-    rows = {str(row["user_id"]): row for row in table.to_pylist()}
+    table = read_whole(paths.users)
+    there = [name for name in names if name in table.column_names]
+    rows = {str(row["user_id"]): row for row in table.select(["user_id", *there]).to_pylist()}
     values = [[rows.get(str(user), {}).get(name) for name in there] for user in user_ids]
     groups = sorted({(name, str(v)) for row in values for name, v in zip(there, row, strict=True) if v is not None})
     code = {group: i for i, group in enumerate(groups)}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from feature_repo.paths import DataPaths
-from shoprank.errors import UserError
+from feature_repo.paths import DataPaths, write_json
+from shoprank.errors import Conflict, UserError
 from tests.world import events, write_world
-from training.ingested import events_pattern, events_table, require_events
+from training.ingested import events_pattern, events_table, require_events, unchanged
 from training.retrieval.log import read_log
 
 
@@ -35,6 +36,16 @@ def test_a_damaged_file_is_named(paths: DataPaths) -> None:
     part.write_bytes(part.read_bytes()[:-100])
     with pytest.raises(UserError, match=rf"{part}: is damaged: .*; run `shoprank ingest` first"):
         read_log(paths)
+
+
+def test_events_that_are_ingested_while_others_are_read_are_told_of(paths: DataPaths) -> None:
+    with unchanged(paths):
+        read_log(paths)
+    report = json.loads(paths.quality.read_text())
+    with pytest.raises(Conflict, match="other events were ingested while these were read"), unchanged(paths):
+        write_json(paths.quality, report | {"fingerprint": "of other events"})
+    with pytest.raises(Conflict, match="other events were ingested while these were read"), unchanged(paths):
+        paths.quality.unlink()
 
 
 def test_a_report_that_does_not_say_how_many_there_are_is_damaged(paths: DataPaths) -> None:

@@ -1,4 +1,4 @@
-"""Ends a worker with its supervisor, however that went."""
+"""Ends a process with the one that started it, however that went."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from server.models.model import Model
 from server.models.processes import Processes
 from server.models.repository import Repository
 from server.models.servicer import ModelAdmin
+from server.models.shop import require_same_shop
 from server.process.admission import Admission
 from server.process.bounds import Bounds
 from server.process.channel import options
@@ -161,7 +162,9 @@ def _start(
     listing = Listing(items, catalogue)
     count = len(listing.all(features.items_version()))
     models = _models(settings, features, listing, names, processes)
-    manifest = models.start().manifest
+    model = models.start()
+    require_same_shop(model, catalogue.ids, settings.data)
+    manifest = model.manifest
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]

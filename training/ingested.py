@@ -22,6 +22,11 @@ def event_range(paths: DataPaths) -> tuple[datetime, datetime]:
     return _reported(paths, lambda f: (datetime.fromisoformat(f["first"]), datetime.fromisoformat(f["last"])))
 
 
+def events_kept(paths: DataPaths) -> int:
+    """How many events were kept. Raises UserError where that cannot be read."""
+    return _reported(paths, lambda fields: int(fields["rows_kept"]))
+
+
 def events_table(paths: DataPaths) -> str:
     """The table of all events, in SQL. Raises as `require_events`."""
     require_events(paths)
@@ -37,7 +42,7 @@ def events_pattern(paths: DataPaths) -> str:
 def require_events(paths: DataPaths) -> None:
     """Raise UserError where nothing was ingested, or a file of it is damaged or missing, by the files' footers: fewer
     events are there than were kept."""
-    kept = _reported(paths, lambda fields: int(fields["rows_kept"]))
+    kept = events_kept(paths)
     rows = sum(map(rows_of, sorted(paths.events.glob(PARTS))))
     if rows != kept:
         raise UserError(f"{paths.events}: {rows:,} events are there, and {kept:,} were kept; {RUN_INGEST}")

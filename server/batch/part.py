@@ -36,12 +36,15 @@ def identity_of(facts: dict[str, Any]) -> str:
 def prepare(folder: Path, wanted: dict[str, str], about: dict[str, Any]) -> set[str]:
     """Make the folder ready for parts of these names and identities; those of them that are there already.
 
-    Every other part in it is removed. Raises UserError where the folder holds something else, or cannot be made.
+    about: says of what input and kind they are. Every other part in it is removed. Raises UserError where the folder
+    holds something else, or answers to another input, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is no folder")
     if folder.is_dir() and not (folder / MARK).is_file() and any(folder.iterdir()):
         raise UserError(f"{folder}: holds files that are not of batch scoring; choose another with --out")
+    if (other := _input(folder)) and other != (Path(about["input"]).resolve(), about["kind"]):
+        raise UserError(f"{folder}: holds answers to {other[0]}, of kind {other[1]}; choose another with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,6 +61,15 @@ def prepare(folder: Path, wanted: dict[str, str], about: dict[str, Any]) -> set[
             continue
         file.unlink()
     return kept
+
+
+def _input(folder: Path) -> tuple[Path, str] | None:
+    """The input that a folder holds answers to, and its kind; None where it does not say."""
+    try:
+        mark = json.loads((folder / MARK).read_text())
+        return Path(str(mark["input"])).resolve(), str(mark["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _identity(file: Path) -> str:

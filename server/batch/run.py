@@ -26,10 +26,15 @@ from server.catalogue import Catalogue, Listing
 from server.features import OnlineFeatures
 from server.items import Items
 from server.models.model import load
+from server.models.shop import require_same_shop
 from server.parse import FIRST, LAST
 from shoprank.bundle import MANIFEST, sha256
 from shoprank.errors import ShoprankError, UserError
 
+WORTH_PROCESSES = 10_000_000
+"""Pairs to score from which it pays to start processes, which takes seconds each."""
+CANDIDATES = 100
+"""Items a user, about, where the input names them."""
 FORMAT = 1
 """Version of the answers' files; other ones are made again."""
 
@@ -68,6 +73,8 @@ class Opened:
         self.features = OnlineFeatures(applied_store(job.paths))
         self.model = load(job.model)
         catalogue = Catalogue.read(job.paths.items)
+        require_same_shop(self.model, catalogue.ids, job.paths.root)
+        self.catalogue = len(catalogue.ids)
         self.items = Items(self.features, max(1_000, len(catalogue.ids) * 5 // 4))
         listing = Listing(self.items, catalogue)
         self.time = listing.newest(self.features.items_version()) if job.time is None else job.time
@@ -104,8 +111,10 @@ class Opened:
         return parts.rankings_table(users, pa.array(item_ids), made)
 
 
-def run(job: Job, source: Path, processes: int = 1) -> Iterator[Progress]:
+def run(job: Job, source: Path, processes: int | None = 1) -> Iterator[Progress]:
     """Score a Parquet file, or those below a folder, telling how far it is after each part.
+
+    processes: how many score at once; None for one a core, or one alone where the work takes less than their start.
 
     Raises UserError where the input or a setting is bad, ShoprankError where a process was ended from outside; what was
     written until then is kept, and another run goes on from there.
@@ -124,6 +133,9 @@ def run(job: Job, source: Path, processes: int = 1) -> Iterator[Progress]:
     left = [one for one in all_parts if one.name not in kept]
     total = sum(one.rows for one in all_parts)
     rows, written = total - sum(one.rows for one in left), 0
+    if processes is None:
+        each = {Kind.PAIRS: 1, Kind.CANDIDATES: CANDIDATES}.get(kind, opened.catalogue)
+        processes = 1 if (total - rows) * each < WORTH_PROCESSES else len(os.sched_getaffinity(0))
     yield Progress(rows, total, len(all_parts), len(kept), written)
     for done, made in _each(job, kind, left, processes, opened):
         rows, written = rows + done.rows, written + made

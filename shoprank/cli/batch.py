@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time as clock
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,8 @@ def batch_score(
         datetime | None, typer.Option(help="Moment the features are taken at, UTC; that of the newest ones without it.")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Parts scored at once, about 0.5 GB each; one a core without it.")
+        int | None,
+        typer.Option(min=1, help="Parts scored at once, about 0.5 GB each; without it one a core, of little work one."),
     ] = None,
     redis: Redis = None,
 ) -> None:
@@ -42,7 +42,7 @@ def batch_score(
     job = Job(DataPaths(data, redis), current(model_repository, model), out, top_k, temperature, moment)
     began = clock.monotonic()
     with progress() as tell:
-        steps = run(job, source, processes or len(os.sched_getaffinity(0)))
+        steps = run(job, source, processes)
         while True:
             with quiet():
                 done = next(steps, None)

@@ -15,6 +15,7 @@ from shoprank.cli.options import DataDir
 from shoprank.errors import UserError
 
 if TYPE_CHECKING:
+    from feature_repo.paths import DataPaths
     from training.ingest import QualityReport, Source
 
 
@@ -53,8 +54,16 @@ def ingest(
         def stage(name: str, done: int, total: int) -> None:
             progress.update(task, description=name, completed=done, total=total)
 
+        before = _there_before(paths)
         report = run(reader, paths, until, memory_limit, stage)
     _print(report)
+    for kind, count in report.undescribed.items():
+        if count:
+            print(f"ingest: the table of {kind} has no row of {count:,} of the {getattr(report, kind):,} in the events")
+    if "purchase" not in report.events_by_type:
+        print("ingest: none of the events is a purchase, which is what models learn from")
+    if before:
+        print(f"ingest: {before} were there before and are replaced; to keep them give their files again, too")
     print(
         f"ingest: {report.rows_kept:,} of {report.rows_read:,} events of {report.users:,} users "
         f"kept in {paths.events}; the rest, with reasons, in {paths.rejected}"
@@ -111,6 +120,17 @@ def _source(name: SourceName, files: list[str], map_file: Path | None) -> Source
     if map_file is None:
         raise UserError("--map: source table needs a column map; see docs/data.md")
     return MappedTable(files, map_file)
+
+
+def _there_before(paths: DataPaths) -> str:
+    """The events of an earlier ingest in words; empty where there are none."""
+    from training.ingested import event_range, events_kept
+
+    try:
+        (first, last), kept = event_range(paths), events_kept(paths)
+    except UserError:
+        return ""
+    return f"{kept:,} events from {first} to {last}"
 
 
 def _print(report: QualityReport) -> None:

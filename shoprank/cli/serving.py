@@ -13,6 +13,7 @@ from shoprank.cli.app import app
 from shoprank.cli.console import stdout
 from shoprank.cli.options import require_folder
 from shoprank.client import DEFAULT_ADDRESS, Client
+from shoprank.errors import UserError
 
 if TYPE_CHECKING:
     from shoprank.results import FeatureStatus, Item, Ranking, Scores, ServedBy
@@ -96,6 +97,7 @@ def score(
         address, timeout, root_certificate=root_certificate, certificate=certificate, key=key, token=token
     ) as client:
         answer = client.score(user, item, time=time)
+        _require_known(answer, answer.unknown_item_ids)
         print_scores(user, answer, client.items(item))
 
 
@@ -119,8 +121,15 @@ def rank(
     ) as client:
         limit = top_k if top_k is not None else (None if item else 10)
         answer = client.rank(user, item or None, top_k=limit, temperature=temperature, time=time)
+        _require_known(answer, answer.unknown_item_ids)
         names = client.items([i.item_id for i in answer]) if len(answer) else {}
         print_ranking(user, answer, names)
+
+
+def _require_known(answer: Scores | Ranking, unknown: tuple[str, ...]) -> None:
+    """Raise UserError where the server knows none of the items."""
+    if unknown and not len(answer):
+        raise UserError(f"--item {', '.join(unknown)}: the server knows no such item")
 
 
 def print_scores(user: str, scores: Scores, items: dict[str, Item]) -> None:
@@ -153,7 +162,7 @@ def print_ranking(user: str, ranking: Ranking, items: dict[str, Item]) -> None:
 def described(items: dict[str, Item], item_id: str) -> tuple[str, str]:
     """Name and category of an item, dashes for what is not known."""
     item = items.get(item_id)
-    return (item.name or "–", item.category.lower() or "–") if item else ("–", "–")
+    return (item.name or "–", item.category or "–") if item else ("–", "–")
 
 
 def print_with_status(table: object, unknown: tuple[str, ...], status: FeatureStatus, served_by: ServedBy) -> None:

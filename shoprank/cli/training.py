@@ -129,7 +129,7 @@ def _train_ranking(
     _print_metrics({"MLP": trained.metrics})
     for name, how in sources.searches().items():
         print(f"train: {name} {how}")
-    print(f"train: {model} version {bundle.name} in {bundle}")
+    print(f"train: {model} version {bundle.name} in {bundle}. Next: apply")
     write_card(bundle, None, folder_of(bundle))
 
 

@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from server.app import Running
+from server.batch import run as batch
 from server.batch.run import Job, Progress, run
+from server.models.model import load
+from server.models.shop import require_same_shop
 from shoprank import Client
 from shoprank.bundle import current
 from shoprank.errors import UserError
@@ -92,6 +95,44 @@ def test_a_run_again_makes_nothing_and_another_model_or_input_everything(
     pq.write_table(pq.read_table(pairs).slice(0, 15), pairs, row_group_size=10)
     assert last(run(Job(trained.paths, other, out), pairs)).kept == 0
     assert sorted(path.name for path in out.iterdir()) == ["_batch.json", "pairs-00000.parquet", "pairs-00001.parquet"]
+
+
+def test_answers_to_another_input_are_left_alone(trained: Shop, pairs: Path, tmp_path: Path) -> None:
+    out, users = tmp_path / "out", tmp_path / "users.parquet"
+    last(run(job(trained, out), pairs))
+    before = sorted(out.iterdir())
+    pq.write_table(pa.table({"user_id": USERS}), users)
+    with pytest.raises(UserError, match=rf"holds answers to {pairs}, of kind pairs; choose another with --out"):
+        last(run(job(trained, out), users))
+    assert sorted(out.iterdir()) == before
+
+
+def test_processes_are_started_where_there_is_work_for_them(
+    trained: Shop, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    each = batch._each
+
+    def noted(*arguments: Any) -> Iterator[Any]:
+        started.append(arguments[3])
+        return each(*arguments)
+
+    monkeypatch.setattr(batch, "_each", noted)
+    last(run(job(trained, tmp_path / "few"), pairs, None))
+    monkeypatch.setattr(batch, "WORTH_PROCESSES", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    last(run(job(trained, tmp_path / "many"), pairs, None))
+    assert started == [1, 2]
+
+
+def test_a_model_of_another_shop_is_refused(trained: Shop, pairs: Path, tmp_path: Path) -> None:
+    model = load(current(trained.models, "purchase"))
+    known = trained.paths.items
+    require_same_shop(model, pq.read_table(known)["item_id"].to_pylist(), known)
+    with pytest.raises(
+        UserError, match="has 1 of the 150 items that purchase version 1 proposes; it is of another shop"
+    ):
+        require_same_shop(model, ["i1", "another"], known)
 
 
 def test_a_folder_of_something_else_is_left_alone(trained: Shop, pairs: Path, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_score_names_unknown_items(address: str) -> None:
     assert "unknown items, not scored: nope" in done.stdout
 
 
+def test_items_that_the_server_does_not_know_at_all_are_a_mistake(address: str) -> None:
+    for command in ("score", "rank"):
+        done = run(command, "--user", "u1", "--address", address, "--item", "nope", "--item", "neither")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "shoprank: --item nope, neither: the server knows no such item\n"
+
+
 def test_recommend_prints_why_and_with_what_probability(address: str) -> None:
     done = run("recommend", "--user", "u1", "--address", address, "--top-k", "4", "--temperature", "1", "--seed", "3")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 EVENT_TYPES = ("view", "search", "cart", "purchase", "remove", "impression", "click", "rating")
+NONE = ("", "NULL", "null", "NaN", "nan", "None", "<NA>")
+"""Ways to write that there is no value, of the programs that tables come from."""
 NUMBERS = ("quantity", "price", "discount")
 KEYS = ("user_id", "item_id", "event_time", "event_type")
 
@@ -20,7 +22,7 @@ def reasons(until: datetime) -> dict[str, str]:
     """Reason and the SQL condition under which it holds, in order. `t_*` are the parsed columns of `parsed`."""
     given = {n: f"trim({n}) <> ''" for n in NUMBERS}
     return {
-        **{f"missing {n}": f"coalesce(trim({n}), '') = ''" for n in KEYS},
+        **{f"missing {n}": f"coalesce(trim({n}), '') in {NONE}" for n in KEYS},
         "unparsable time": "t_event_time is null or not isfinite(t_event_time) or year(t_event_time) < 1970",
         "future time": f"t_event_time > timestamp '{until.isoformat(sep=' ')}'",
         "unknown event type": f"lower(trim(event_type)) not in {EVENT_TYPES}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from duckdb import DuckDBPyConnection
@@ -17,6 +17,7 @@ class QualityReport:
     """Counts of rows read, kept and rejected by reason; ranges and null rates of the rows kept.
 
     fingerprint: changes when any kept event, item or user does; the features are computed again then.
+    undescribed: how many of the `users` and `items` of the events the source's table of them lacks, where it has one.
     """
 
     source: str
@@ -32,6 +33,7 @@ class QualityReport:
     ranges: dict[str, list[str | float | None]]
     null_rates: dict[str, float]
     fingerprint: str
+    undescribed: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The report as it is saved."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,11 +106,14 @@ def _run(
         counts = ", ".join(f"{reason}: {n}" for reason, n in rejected.items())
         raise UserError(f"{', '.join(files)}: no usable row among {read}; rejected: {counts}")
     stage("items and users", 0, 1)
-    _side_table(connection, events, source.items_query(), "item", ITEM_COLUMNS, out.items)
-    _side_table(connection, events, source.users_query(), "user", USER_COLUMNS, out.users)
+    tables = {"item": source.items_query(), "user": source.users_query()}
+    _side_table(connection, events, tables["item"], "item", ITEM_COLUMNS, out.items)
+    _side_table(connection, events, tables["user"], "user", USER_COLUMNS, out.users)
+    undescribed = {f"{kind}s": _undescribed(connection, events, table, kind) for kind, table in tables.items() if table}
     write_promotions(connection, source.promotions_query(), out.promotions)
     side_tables = [parquet(path) for path in (out.items, out.users)]
     report = measure(connection, events, side_tables, source.name, files, read, rejected)
+    report = replace(report, undescribed=undescribed)
     if report.rows_kept + sum(rejected.values()) != report.rows_read:
         raise ShoprankError(
             f"ingest lost rows: {report.rows_read} read, {report.rows_kept} kept, {sum(rejected.values())} rejected"
@@ -198,6 +202,14 @@ def _side_table(
         ).fetchall()[0]
         if ids != keys:
             raise ShoprankError(f"two of {ids} item ids have the same 63-bit key; rename one of them")
+
+
+def _undescribed(connection: DuckDBPyConnection, events: str, known: str, kind: str) -> int:
+    """How many users or items of the events the source's table has no row of."""
+    key = f"{kind}_id"
+    there = f"select coalesce(trim({key}), '') from ({known})"  # a null among them would be equal to nothing and to all
+    query = f"select count(distinct {key}) from {events} where {key} not in ({there})"
+    return int(connection.execute(query).fetchall()[0][0])
 
 
 def _copy(connection: DuckDBPyConnection, query: str, path: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoprank.complaints import complaints
 from shoprank.errors import UserError
+from training.ingest.clean import EVENT_TYPES
 from training.ingest.files import expand, is_parquet, relation, require
 from training.ingest.source import (
     ITEM_COLUMNS,
@@ -71,6 +72,13 @@ class ColumnMap(BaseModel):
         given = {**self.columns, **self.defaults}
         if unknown := sorted(set(given) - set(RAW_COLUMNS)):
             raise UserError(f"{path}: {listed(unknown)} are not columns of an event; those are {listed(RAW_COLUMNS)}")
+        constant = {"event_type": self.defaults["event_type"]} if "event_type" in self.defaults else {}
+        for key, types in (("event_types", self.event_types), ("defaults", constant)):
+            for name, kind in types.items():
+                if kind.strip().lower() not in EVENT_TYPES:
+                    raise UserError(
+                        f"{path}: {key}.{name} = {kind!r}: is no type of event; those are {listed(EVENT_TYPES)}"
+                    )
         if missing := [n for n in ("event_time", "user_id", "item_id", "event_type") if n not in given]:
             raise UserError(f"{path}: nothing is mapped to {listed(missing)}")
         for key, table, allowed in (

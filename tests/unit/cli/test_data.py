@@ -34,6 +34,21 @@ def test_ingest_prints_the_quality_table_and_where_the_events_are(
     assert f"ingest: 1 of 2 events of 1 users kept in {tmp_path / 'data' / 'events'}" in last
 
 
+def test_ingest_says_what_it_replaces_and_that_nothing_is_a_purchase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    log = write_log(tmp_path / "events.csv", line(), line(event_time="2019-10-02 00:00:00 UTC"))
+    arguments = ("ingest", "--source", "shoplog", "--file", log, "--data", tmp_path / "data")
+    assert run(monkeypatch, *arguments) == 0
+    first = capsys.readouterr().out
+    assert "were there before" not in first
+    assert "ingest: none of the events is a purchase, which is what models learn from" in first
+    assert run(monkeypatch, *arguments) == 0
+    again = capsys.readouterr().out.replace("\n", " ")
+    assert "ingest: 2 events from 2019-10-0" in again
+    assert "were there before and are replaced; to keep them give their files again, too" in again
+
+
 @pytest.mark.parametrize("source", ["shoplog", "table"])
 def test_a_missing_file_exits_2_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, source: str

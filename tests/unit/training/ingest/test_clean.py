@@ -29,7 +29,7 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize(("reason", "spoiled"), SPOILED.items())
+@pytest.mark.parametrize(("reason", "spoiled"), [*SPOILED.items(), ("missing user_id", {"user_id": " nan "})])
 def test_a_spoiled_row_is_rejected_with_its_reason_and_its_raw_values(
     tmp_path: Path, reason: str, spoiled: dict[str, str]
 ) -> None:

@@ -99,9 +99,9 @@ def test_an_ingest_beside_another_into_the_same_folder_is_refused(tmp_path: Path
 
     def ingest_beside(name: str, done: int, total: int) -> None:
         if name == "cleaning" and not refused:
-            with pytest.raises(Conflict, match="data: another `shoprank ingest` or `features` writes into this folder"):
+            with pytest.raises(Conflict, match="data: another `shoprank ingest`, `features` or `dataset` writes"):
                 ingest_log(tmp_path, line(user_id="700"))
-            with pytest.raises(Conflict, match="another `shoprank ingest` or `features`"):
+            with pytest.raises(Conflict, match="another `shoprank ingest`, `features` or `dataset`"):
                 list(write_snapshots(earlier.paths, [UNTIL]))
             refused.append(name)
 

@@ -130,6 +130,34 @@ def test_no_number_among_floats_is_a_missing_value(tmp_path: Path) -> None:
     assert ingested.report.rejected == {"missing user_id": 1}
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (('event_type = "purchase"', 'event_type = "buy"'), "defaults.event_type = 'buy'"),
+        (("[defaults]", '[event_types]\nsold = "buy"\n[defaults]'), "event_types.sold = 'buy'"),
+    ],
+)
+def test_a_type_that_no_event_has_is_named(tmp_path: Path, change: tuple[str, str], key: str) -> None:
+    column_map = MAP.replace(*change)
+    assert column_map != MAP
+    (tmp_path / "e.csv").write_text("at,who,sku,paid\n2019-10-01,7,1,1\n")
+    with pytest.raises(UserError, match=re.escape(f"{key}: is no type of event; those are view, search, cart,")):
+        ingest_mapped(tmp_path, tmp_path / "e.csv", column_map)
+
+
+def test_users_and_items_that_their_tables_lack_are_counted(tmp_path: Path) -> None:
+    at = ["2019-10-01", "2019-10-02", "2019-10-03"]
+    pq.write_table(
+        pa.table({"at": at, "who": ["7", "7.0", "8"], "sku": ["1", "2", "2"], "paid": [1, 1, 1]}),
+        tmp_path / "e.parquet",
+    )
+    pq.write_table(pa.table({"id": ["7", None, "9"]}), tmp_path / "users.parquet")
+    column_map = MAP + '[users]\nfile = "users.parquet"\ncolumns = { user_id = "id" }\n'
+    report = ingest_mapped(tmp_path, tmp_path / "e.parquet", column_map).report
+    assert report.undescribed == {"users": 2}
+    assert ingest_mapped(tmp_path, tmp_path / "e.parquet", MAP).report.undescribed == {}
+
+
 def test_a_parquet_timestamp_is_read_as_utc(tmp_path: Path) -> None:
     at = pa.array([datetime(2019, 10, 1, 12)], pa.timestamp("us"))
     pq.write_table(pa.table({"at": at, "who": [7], "sku": [1], "paid": [1]}), tmp_path / "events.parquet")

@@ -102,10 +102,13 @@ def train(
 def _train_ranking(
     data: Path, repository: Path, model: str, adjusted: SettingsChange, learned: Sequence[LearnedSource]
 ) -> None:
-    import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
-    from feature_repo.store import service_name
     from training.dataset.build import built_key, require_built
+
+    paths = DataPaths(data)
+    require_built(paths)  # before an import of ten seconds
+    import_tensorflow_quietly()
+    from feature_repo.store import service_name
     from training.evaluate.card import folder_of, write_card
     from training.export import Identity, export_bundle
     from training.fit import train as fit_and_evaluate
@@ -113,9 +116,7 @@ def _train_ranking(
     from training.settings import Settings
     from training.shards import RANKING, Split
 
-    paths = DataPaths(data)
     dataset = paths.dataset
-    require_built(paths)
     require_learned(paths, learned)
     with progress() as tell:
         trained = fit_and_evaluate(dataset, RANKING, adjusted(Settings()), tell)

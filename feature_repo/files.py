@@ -28,11 +28,13 @@ def rows_of(path: Path, advice: str = RUN_INGEST) -> int:
 
 @contextmanager
 def reading(path: Path, advice: str = RUN_INGEST) -> Iterator[None]:
-    """Enclose what reads a file. Raises UserError where it is missing or damaged."""
+    """Enclose what reads a file. Raises UserError where it is missing, damaged or cannot be read."""
     try:
         yield
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; {advice}") from error
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno:  # Arrow's own have none
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{path}: is damaged: {reason}; {advice}") from error

@@ -111,5 +111,6 @@ def write_text(path: Path, text: str) -> None:
     try:
         staged.write_text(text)
         staged.replace(path)
-    finally:
+    except BaseException:
         staged.unlink(missing_ok=True)
+        raise

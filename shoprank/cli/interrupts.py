@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from types import FrameType
 
 AGAIN_SECONDS = 0.25
-ENDING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+ENDING = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 """Signals that ask a command to end, each with the handler it has where nobody set another."""
+if hasattr(signal, "SIGHUP"):  # not on every system that a client runs on
+    ENDING[signal.SIGHUP] = signal.SIG_DFL
 
 
 class Interrupts:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_repo.files import read_whole, rows_of
+from feature_repo.files import read_whole, reading, rows_of
 from shoprank.errors import UserError
 
 
@@ -31,3 +31,11 @@ def test_what_is_wrong_with_a_file_is_told_with_its_name_and_what_to_run(tmp_pat
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"t\.parquet: is damaged: .*; run `that`"):
             read_whole(path, advice="run `that`")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"t\.parquet: cannot be read: Permission denied$"),
+        reading(tmp_path / "t.parquet"),
+    ):
+        raise PermissionError(13, "Permission denied")

@@ -24,11 +24,10 @@ from server.inference.servicer import Inference
 from server.items import Items
 from server.many import Bounds as BatchBounds
 from server.methods import Stage, method_of, register
-from server.models.model import Model
+from server.models.model import Model, require_own_shop
 from server.models.processes import Processes
 from server.models.repository import Repository
 from server.models.servicer import ModelAdmin
-from server.models.shop import require_same_shop
 from server.process.admission import Admission
 from server.process.bounds import Bounds
 from server.process.channel import options
@@ -163,7 +162,7 @@ def _start(
     count = len(listing.all(features.items_version()))
     models = _models(settings, features, listing, names, processes)
     model = models.start()
-    require_same_shop(model, catalogue.ids, settings.data)
+    require_own_shop(model, catalogue.ids, settings.data)
     manifest = model.manifest
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)

@@ -25,8 +25,7 @@ from server.batch.source import Asked, Kind, Part, parts_of, read
 from server.catalogue import Catalogue, Listing
 from server.features import OnlineFeatures
 from server.items import Items
-from server.models.model import load
-from server.models.shop import require_same_shop
+from server.models.model import load, require_own_shop
 from server.parse import FIRST, LAST
 from shoprank.bundle import MANIFEST, sha256
 from shoprank.errors import ShoprankError, UserError
@@ -73,7 +72,7 @@ class Opened:
         self.features = OnlineFeatures(applied_store(job.paths))
         self.model = load(job.model)
         catalogue = Catalogue.read(job.paths.items)
-        require_same_shop(self.model, catalogue.ids, job.paths.root)
+        require_own_shop(self.model, catalogue.ids, job.paths.root)
         self.catalogue = len(catalogue.ids)
         self.items = Items(self.features, max(1_000, len(catalogue.ids) * 5 // 4))
         listing = Listing(self.items, catalogue)

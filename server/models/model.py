@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from feature_repo import schema
+from feature_repo.shop import require_same_shop
 from feature_repo.transforms import ModelInput, assemble, pair_features_of
 from server.items import Found
 from server.onnx_file import refuse_external_data
@@ -61,6 +62,14 @@ class Model:
         return self.run(
             ModelInput(np.concatenate([r.numeric for r in rows]), np.concatenate([r.categorical for r in rows]))
         )
+
+
+def require_own_shop(model: Model, item_ids: Sequence[str], data: Path) -> None:
+    """Raise UserError where hardly any item that the model proposes is among these, the catalogue of a data folder. One
+    without sources of candidates names no items, so nothing can be told of it."""
+    if model.retriever is not None:
+        name = f"{model.manifest.model} version {model.manifest.version}"
+        require_same_shop(model.retriever.item_ids, item_ids, data, name)
 
 
 def assembled(asked: Asked) -> ModelInput:

@@ -41,11 +41,11 @@ def sources(
     import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
     from training.evaluate.card import folder_of, write_card
-    from training.retrieval.bundled import fit_bundled, refit, require_same_shop
+    from training.retrieval.bundled import fit_bundled, refit, require_own_shop
 
     names = [] if plain else learned_source or (known.learned if known else ())
     paths = DataPaths(data)
-    require_same_shop(paths, active)
+    require_own_shop(paths, active)
     with progress() as tell:
         fitted = fit_bundled(paths, names, tell)
     bundle = refit(model_repository, model, fitted)

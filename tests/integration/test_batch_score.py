@@ -18,8 +18,7 @@ import pytest
 from server.app import Running
 from server.batch import run as batch
 from server.batch.run import Job, Progress, run
-from server.models.model import load
-from server.models.shop import require_same_shop
+from server.models.model import load, require_own_shop
 from shoprank import Client
 from shoprank.bundle import current
 from shoprank.errors import UserError
@@ -128,11 +127,11 @@ def test_processes_are_started_where_there_is_work_for_them(
 def test_a_model_of_another_shop_is_refused(trained: Shop, pairs: Path, tmp_path: Path) -> None:
     model = load(current(trained.models, "purchase"))
     known = trained.paths.items
-    require_same_shop(model, pq.read_table(known)["item_id"].to_pylist(), known)
+    require_own_shop(model, pq.read_table(known)["item_id"].to_pylist(), known)
     with pytest.raises(
         UserError, match="has 1 of the 150 items that purchase version 1 proposes; it is of another shop"
     ):
-        require_same_shop(model, ["i1", "another"], known)
+        require_own_shop(model, ["i1", "another"], known)
 
 
 def test_a_folder_of_something_else_is_left_alone(trained: Shop, pairs: Path, tmp_path: Path) -> None:

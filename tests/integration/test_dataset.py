@@ -116,7 +116,7 @@ def test_an_interrupted_build_leaves_the_earlier_dataset_and_can_be_run_again(da
     assert len(list(build(dataset.paths, dataset.schedule))) == len(before)
 
 
-def test_another_job_in_the_folder_is_waited_for_by_whoever_starts_this_one(dataset: Shop) -> None:
+def test_a_build_beside_another_job_in_the_folder_is_refused(dataset: Shop) -> None:
     before = sorted(dataset.paths.dataset.glob("*/*.parquet"))
     with held(dataset.paths.root), pytest.raises(Conflict, match="`dataset` writes into this folder"):
         list(build(dataset.paths, dataset.schedule))

@@ -35,7 +35,7 @@ def test_a_flipped_byte_is_refused_with_the_file_and_its_hashes(trained: Shop, m
 
 
 def test_a_model_of_another_shop_is_refused(trained: Shop, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.models.shop.SAME_SHOP", 1.1)
+    monkeypatch.setattr("feature_repo.shop.SAME_SHOP", 1.1)
     with pytest.raises(UserError, match="has 150 of the 150 items that purchase version 1 proposes; it is of another"):
         start(settings(trained.paths.root, models))
 

@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said(run: Run, trained: Shop, models: Path) -> None:
         others = {**arrays, "item_keys": arrays["item_keys"] + 1}
     np.savez(proposed, **others)
     with pytest.raises(UserError, match=r"has 0 of the 150 items that .* proposes; it is of another shop"):
-        bundled.require_same_shop(trained.paths, proposed.parent)
+        bundled.require_own_shop(trained.paths, proposed.parent)
     manifest = bundle.current(models, "purchase") / bundle.MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"kind": "table"}))
     code, _, err = run()

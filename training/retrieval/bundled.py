@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from feature_repo.paths import DataPaths
+from feature_repo.shop import require_same_shop
 from feature_repo.store import service_name
 from shoprank import bundle
-from shoprank.errors import UserError
 from shoprank.sources import NOTES, CandidateSources
 from training.export import write_version
 from training.ingested import unchanged
@@ -24,9 +24,6 @@ from training.retrieval.search import Probing
 from training.retrieval.served import Source, fit_sources, write_served
 from training.retrieval.traits import read_traits
 from training.schedule import Schedule
-
-SAME_SHOP = 0.1
-"""Share of a bundle's items that a data folder has at least if both are of one shop."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +74,12 @@ def require_learned(paths: DataPaths, learned: Sequence[str]) -> None:
         require(read_log(paths).before(Schedule.read(paths).serving), learned)
 
 
-def require_same_shop(paths: DataPaths, active: Path) -> None:
+def require_own_shop(paths: DataPaths, active: Path) -> None:
     """Raise UserError where hardly any item that the bundle proposes is in this data's catalogue."""
-    file = active / bundle.RETRIEVAL
-    if not file.is_file():
-        return
-    with np.load(file, allow_pickle=False) as arrays:
-        proposed = arrays["item_keys"]
-    known = np.isin(proposed, read_catalogue(paths).item_keys)
-    if known.sum() < SAME_SHOP * len(known):
-        raise UserError(
-            f"{paths.root}: has {known.sum():,} of the {len(known):,} items that {active} proposes; it is of another "
-            "shop"
-        )
+    if (file := active / bundle.RETRIEVAL).is_file():
+        with np.load(file, allow_pickle=False) as arrays:
+            proposed = arrays["item_keys"].tolist()
+        require_same_shop(proposed, read_catalogue(paths).item_keys.tolist(), paths.root, str(active))
 
 
 def refit(repository: Path, model: str, sources: Bundled) -> Path:

@@ -160,9 +160,8 @@ def _start(
     items = Items(features, max(settings.cached_items, len(catalogue.ids) * 5 // 4))
     listing = Listing(items, catalogue)
     count = len(listing.all(features.items_version()))
-    models = _models(settings, features, listing, names, processes)
+    models = _models(settings, features, listing, catalogue, names, processes)
     model = models.start()
-    require_own_shop(model, catalogue.ids, settings.data)
     manifest = model.manifest
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
@@ -187,12 +186,14 @@ def _models(
     settings: Settings,
     features: OnlineFeatures,
     listing: Listing,
+    catalogue: Catalogue,
     names: Pseudonyms | None,
     processes: Processes | None,
 ) -> Repository:
     """The models of the repository, not loaded yet. names: of users in the shadow's log; None for their ids."""
 
     def prepare(model: Model) -> None:
+        require_own_shop(model, catalogue.ids, settings.data)
         try:
             model.prepare(listing.all(features.items_version()))
         except FeatureStoreError as error:  # then the first calls compute it

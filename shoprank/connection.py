@@ -107,9 +107,12 @@ class _Authorized:
 
 
 def check_address(address: str) -> None:
-    """Raise UserError for an empty address, and for a port that there is not: gRPC would take another for it."""
+    """Raise UserError for an empty address, for a web page's, and for a port that there is not: gRPC would take another
+    for it."""
     if not address:
         raise UserError("address: is empty; give host:port")
+    if web := re.match(r"https?://", address):
+        raise UserError(f"address: {address}: is a web page's; give host:port, without {web[0]}")
     port = None if address.startswith("unix") else re.search(r":(\d+)$", address)
     if port and int(port[1]) > MAX_PORT:
         raise UserError(f"address: {address}: ports end at {MAX_PORT}")

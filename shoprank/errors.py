@@ -69,6 +69,10 @@ class NoActiveModel(BundleError, UserError):  # noqa: N818
     """No version is active, or none that will do: one has to be trained first."""
 
 
+class OtherShop(BundleError, UserError):  # noqa: N818
+    """A model that proposes items which the data folder it is used with does not have."""
+
+
 class TrafficError(ShoprankError):
     """A model's traffic file that cannot be read."""
 

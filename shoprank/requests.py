@@ -153,8 +153,11 @@ def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float
 
 
 def context_of(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
+    """The context of a request. Raises InvalidRequest for what cannot be put into one."""
     context = build(ranking_pb2.RequestContext, channel=channel)
     if time is not None:
+        if not isinstance(time, datetime):
+            raise InvalidRequest([FieldViolation("context.time", f"is no datetime: {time!r:.80}")])
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
         context.time.CopyFrom(Timestamp(seconds=math.floor(aware.timestamp())))
     return context

@@ -34,6 +34,8 @@ WORTH_PROCESSES = 10_000_000
 """Pairs to score from which it pays to start processes, which takes seconds each."""
 CANDIDATES = 100
 """Items a user, about, where the input names them."""
+TOP_K = 100
+"""Items of each ranking where nobody says."""
 FORMAT = 1
 """Version of the answers' files; other ones are made again."""
 
@@ -42,15 +44,16 @@ FORMAT = 1
 class Job:
     """What to score with, and where to write it.
 
-    model: directory of a bundle. top_k: items of each ranking. time: seconds since 1970 UTC that features are taken at;
-    None for that of the newest item features.
+    model: directory of a bundle. top_k: items of each ranking, TOP_K where it is None. temperature: of the softmax, 1
+    where it is None; pairs have neither. time: seconds since 1970 UTC that features are taken at; None for that of the
+    newest item features.
     """
 
     paths: DataPaths
     model: Path
     out: Path
-    top_k: int = 100
-    temperature: float = 1.0
+    top_k: int | None = None
+    temperature: float | None = None
     time: int | None = None
 
 
@@ -79,6 +82,8 @@ class Opened:
         self.time = listing.newest(self.features.items_version()) if job.time is None else job.time
         self.scorer = Scorer(self.model, self.features, self.items, listing, self.time)
         self._job = job
+        self._top_k = TOP_K if job.top_k is None else job.top_k
+        self._temperature = 1.0 if job.temperature is None else job.temperature
         mark = job.paths.feast / MATERIALIZED
         self._snapshot = mark.read_text() if mark.is_file() else ""
         self._manifest = sha256(job.model / MANIFEST)
@@ -93,12 +98,12 @@ class Opened:
             "time": self.time,
         }
         if kind is not Kind.PAIRS:
-            facts |= {"top_k": self._job.top_k, "temperature": self._job.temperature}
+            facts |= {"top_k": self._top_k, "temperature": self._temperature}
         return parts.identity_of(facts)
 
     def answers(self, asked: Asked, kind: Kind) -> pa.Table:
         """The answers to a part's rows."""
-        scorer, top_k, temperature = self.scorer, self._job.top_k, self._job.temperature
+        scorer, top_k, temperature = self.scorer, self._top_k, self._temperature
         users: list[str] = asked.user_ids.to_pylist()
         if kind is Kind.PAIRS:
             return parts.pairs_table(asked, scorer.pairs(users, asked.item_ids, asked.users, asked.items))
@@ -118,13 +123,16 @@ def run(job: Job, source: Path, processes: int | None = 1) -> Iterator[Progress]
     Raises UserError where the input or a setting is bad, ShoprankError where a process was ended from outside; what was
     written until then is kept, and another run goes on from there.
     """
-    if not (job.top_k >= 1 and np.isfinite(job.temperature) and job.temperature > 0):
-        raise UserError(f"top_k {job.top_k}, temperature {job.temperature}: must be above 0")
+    for name, value in (("top_k", job.top_k), ("temperature", job.temperature)):
+        if value is not None and not (np.isfinite(value) and value > 0):
+            raise UserError(f"{name} {value}: must be above 0")
     if job.time is not None and not FIRST <= job.time < LAST:
         raise UserError(f"time {job.time}: is not between 1970 and 9999, in seconds since 1970")
     if source.is_dir() and source.resolve() in job.out.resolve().parents:
         raise UserError(f"{job.out}: lies below {source}, where every .parquet file is read; choose another with --out")
     kind, all_parts = parts_of(source)
+    if kind is Kind.PAIRS and (job.top_k, job.temperature) != (None, None):
+        raise UserError(f"{source}: holds pairs, each of which is scored; top_k and temperature are for rankings alone")
     opened = Opened(job)
     wanted = {one.name: opened.identity(one, kind) for one in all_parts}
     about = {"input": str(source), "kind": kind.value, "model": str(job.model), "time": opened.time}

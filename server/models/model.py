@@ -65,7 +65,7 @@ class Model:
 
 
 def require_own_shop(model: Model, item_ids: Sequence[str], data: Path) -> None:
-    """Raise UserError where hardly any item that the model proposes is among these, the catalogue of a data folder. One
+    """Raise OtherShop where hardly any item that the model proposes is among these, the catalogue of a data folder. One
     without sources of candidates names no items, so nothing can be told of it."""
     if model.retriever is not None:
         name = f"{model.manifest.model} version {model.manifest.version}"

@@ -136,6 +136,8 @@ def _open(directory: Path, threads: int, rows: int, prepare: Callable[[Model], N
     if prepare is not None:
         try:
             prepare(model)
+        except BundleError:
+            raise
         except Exception as error:  # whatever a model does wrong, the one that serves goes on
             raise BundleError(f"{directory}: cannot be made ready: {type(error).__name__}: {error}") from error
     return model

@@ -32,9 +32,14 @@ class Failure:
     """
 
     files: Fingerprint
-    reason: str
+    error: BundleError
     since: float
     final: bool
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return str(self.error)
 
 
 class Versions:
@@ -101,7 +106,7 @@ class Versions:
         self._try(version, files)
         if failed := self._failed.get(version):
             self._refuse(version, failed)
-            raise BundleError(failed.reason)
+            raise failed.error.with_traceback(None)
         if (found := self._loaded.get(version)) is None:
             raise BundleError(f"{self._home / str(version)}: changed while it was loaded; try again")
         return found.model
@@ -120,7 +125,7 @@ class Versions:
         try:
             model = self._open(directory)
         except BundleError as error:
-            failure = Failure(files, str(error), self._clock(), final=False)
+            failure = Failure(files, error, self._clock(), final=False)
             kept = self._failed.get(version)
             if kept and (kept.files, kept.reason) == (failure.files, failure.reason):
                 failure = kept  # said already
@@ -146,6 +151,6 @@ class Versions:
 
     def _refuse(self, version: int, failure: Failure) -> None:
         if not failure.final:
-            self._failed[version] = Failure(failure.files, failure.reason, failure.since, final=True)
+            self._failed[version] = Failure(failure.files, failure.error, failure.since, final=True)
             self._counts.refusals += 1
             log.error("%s: version %s is refused: %s", self._home.name, version, failure.reason)

@@ -22,8 +22,8 @@ def batch_score(
     data: DataDir = Path("data"),
     model_repository: ModelRepository = Path("model_repository"),
     model: ModelName = "purchase",
-    top_k: Annotated[int, typer.Option(min=1, help="Items of each ranking.")] = 100,
-    temperature: Annotated[float, typer.Option(help="Temperature of the softmax.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Items of each ranking; 100 by default.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the softmax; 1 by default.")] = None,
     time: Annotated[
         datetime | None, typer.Option(help="Moment the features are taken at, UTC; that of the newest ones without it.")
     ] = None,

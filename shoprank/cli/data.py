@@ -134,12 +134,13 @@ def _there_before(paths: DataPaths) -> str:
 
 
 def _print(report: QualityReport) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    rows = Table("rows", "count", title=f"data quality of {report.source}")
+    rows = Table("rows", "count", *(["the first"] if report.examples else []), title=f"data quality of {report.source}")
     rows.add_row("read", f"{report.rows_read:,}")
     for reason, count in report.rejected.items():
-        rows.add_row(f"rejected: {reason}", f"{count:,}")
+        rows.add_row(f"rejected: {reason}", f"{count:,}", escape(report.examples[reason]))
     rows.add_row("kept", f"{report.rows_kept:,}")
     for kind, count in report.events_by_type.items():
         rows.add_row(f"  of type {kind}", f"{count:,}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -100,8 +101,10 @@ def trained_on(model_repository: Path) -> str:
 
 @contextmanager
 def serving(data: Path, model_repository: Path) -> Iterator[str]:
-    """A server in a process of its own on a free port of the loopback, and its address; stopped at the end."""
-    command = [sys.executable, "-m", "shoprank", "serve", "--clock", "snapshot", "--port", "0"]
+    """A server in a process of its own on a free port of the loopback, and its address; stopped at the end, which it is
+    too where this process is killed."""
+    main = f"from feature_repo.parent import die_with; die_with({os.getpid()}); from shoprank.cli import main; main()"
+    command = [sys.executable, "-c", main, "serve", "--clock", "snapshot", "--port", "0"]
     command += ["--data", str(data), "--model-repository", str(model_repository), "--model", MODEL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -131,6 +131,9 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the baselines and the balanced sample.")] = 0,
 ) -> None:
     """Hold the active model against its baselines on the test week; writes JSON, a page, and the model's card."""
+    from shoprank.bundle import current
+
+    current(model_repository, model)  # before an import of five seconds
     from rich.table import Table
 
     from feature_repo.paths import DataPaths

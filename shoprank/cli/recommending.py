@@ -114,6 +114,10 @@ def similar(
     ) as client:
         found = client.similar(item, top_k=top_k, likeness=Likeness[likeness.name.upper()])
         names = client.items([item, *(one.item_id for one in found)])
+        if not found:
+            what = "any way" if likeness is Alike.any else likeness.value
+            print(f"similar: the model knows no item like {described(names, item)[0]} ({item}) by {what}")
+            return
         print_similar(item, found, names)
 
 

@@ -38,13 +38,16 @@ def sources(
     require_kind(model_repository, model, "ranking")
     active = current(model_repository, model)
     known = CandidateSources.of(verify(active))
-    import_tensorflow_quietly()
     from feature_repo.paths import DataPaths
+    from training.ingested import require_events
+
+    paths = DataPaths(data)
+    require_events(paths)  # before an import of ten seconds
+    import_tensorflow_quietly()
     from training.evaluate.card import folder_of, write_card
     from training.retrieval.bundled import fit_bundled, refit, require_own_shop
 
     names = [] if plain else learned_source or (known.learned if known else ())
-    paths = DataPaths(data)
     require_own_shop(paths, active)
     with progress() as tell:
         fitted = fit_bundled(paths, names, tell)

@@ -220,6 +220,23 @@ def test_a_time_that_the_service_refuses_is_refused(trained: Shop, pairs: Path, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("given", [{"top_k": 100}, {"temperature": 1.0}])
+def test_what_is_for_rankings_alone_is_refused_for_pairs(
+    trained: Shop, pairs: Path, tmp_path: Path, given: dict[str, float]
+) -> None:
+    with pytest.raises(UserError, match=r"pairs\.parquet: holds pairs, each of which is scored; top_k and temperature"):
+        last(run(job(trained, tmp_path / "out", **given), pairs))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", [{"top_k": 0}, {"temperature": 0.0}, {"temperature": float("inf")}])
+def test_settings_of_rankings_are_above_0(trained: Shop, tmp_path: Path, given: dict[str, float]) -> None:
+    (name, value), source = *given.items(), tmp_path / "users.parquet"
+    pq.write_table(pa.table({"user_id": USERS[:2]}), source)
+    with pytest.raises(UserError, match=f"{name} {value}: must be above 0"):
+        last(run(job(trained, tmp_path / "out", **given), source))
+
+
 def test_answers_are_no_input_and_need_a_folder(trained: Shop, pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"scores: lies below .*, where every \.parquet file is read"):
         last(run(job(trained, tmp_path / "scores"), tmp_path))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import Shop
@@ -47,6 +48,21 @@ def test_one_process_stops_on_sighup_as_on_sigterm(trained: Shop) -> None:
     process.send_signal(signal.SIGHUP)
     rest, _ = process.communicate(timeout=30)
     assert (process.returncode, rest.strip()) == (0, "serve: stopped")
+
+
+def test_the_server_of_a_command_that_is_killed_ends(trained: Shop) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; import shoprank.cli.app; from shoprank.cli.demo import serving\n"
+        "with serving(*map(Path, sys.argv[1:])): time.sleep(60)"
+    )
+    folders = [str(trained.paths.root), str(trained.models)]
+    with subprocess.Popen([sys.executable, "-c", program, *folders], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline().startswith("serve: purchase version 1")
+        (server,) = psutil.Process(killed.pid).children()
+        killed.kill()
+    gone, _ = psutil.wait_procs([server], timeout=15)
+    assert gone == [server]
 
 
 def test_rank_prints_names_and_probabilities(address: str) -> None:
@@ -117,6 +133,7 @@ def test_a_bad_request_ends_with_exit_code_2_and_every_bad_field(address: str) -
     [
         (["--address", "127.0.0.1:99999"], "address: 127.0.0.1:99999: ports end at 65535"),
         (["--address", ""], "address: is empty"),
+        (["--address", "http://127.0.0.1:1"], "address: http://127.0.0.1:1: is a web page's; give host:port, without"),
         (["--timeout", "inf"], "timeout: is not above 0"),
     ],
 )

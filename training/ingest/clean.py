@@ -10,6 +10,16 @@ NONE = ("", "NULL", "null", "NaN", "nan", "None", "<NA>")
 NUMBERS = ("quantity", "price", "discount")
 KEYS = ("user_id", "item_id", "event_time", "event_type")
 
+FIELD_OF = {
+    "unparsable time": "event_time",
+    "future time": "event_time",
+    "unknown event type": "event_type",
+    **{f"{n} is not a number": n for n in NUMBERS},
+    **{f"negative {n}": n for n in NUMBERS},
+    **{f"{n} is too large": n for n in NUMBERS},
+}
+"""The column whose value is what is wrong, by reason."""
+
 DUPLICATE = "exact duplicate"
 MALFORMED = "malformed line"
 LARGEST = 1e12

@@ -7,7 +7,7 @@ from pathlib import Path
 from duckdb import DuckDBPyConnection
 
 from shoprank.errors import UserError
-from training.ingest.read import attempt, copying
+from training.ingest.read import attempt, copying, reason
 from training.ingest.source import ITEM_KEY, PROMOTION_COLUMNS
 
 COLUMNS = ("item_id", *PROMOTION_COLUMNS)
@@ -23,7 +23,7 @@ def write_promotions(connection: DuckDBPyConnection, known: str | None, path: Pa
     """
     known = known or NOTHING
     if failure := attempt(connection, f"create or replace temp table planned as {known}"):
-        raise UserError(f"the promotions cannot be read: {str(failure).splitlines()[0]}") from failure
+        raise UserError(f"the promotions cannot be read: {reason(failure)}") from failure
     given = {row[0] for row in connection.execute("describe planned").fetchall()}
     text = {
         name: f"nullif(trim(cast({name} as varchar)), '')" if name in given else "null::varchar" for name in COLUMNS

@@ -18,6 +18,7 @@ class QualityReport:
 
     fingerprint: changes when any kept event, item or user does; the features are computed again then.
     undescribed: how many of the `users` and `items` of the events the source's table of them lacks, where it has one.
+    examples: by reason, where the first row that was rejected for it is, and the value.
     """
 
     source: str
@@ -34,6 +35,7 @@ class QualityReport:
     null_rates: dict[str, float]
     fingerprint: str
     undescribed: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         """The report as it is saved."""

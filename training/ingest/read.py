@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -65,6 +66,15 @@ def attempt(connection: DuckDBPyConnection, query: str) -> duckdb.Error | None:
     except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
         return error
     return None
+
+
+def reason(error: duckdb.Error) -> str:
+    """What was wrong, in one line; of a CSV file also why, and which file it was."""
+    text = str(error)
+    first = text.partition("\n")[0]
+    why = re.search(r"^Original Line: .*\n(.+)$", text, re.MULTILINE)
+    file = re.search(r"^  file = (.+)$", text, re.MULTILINE)
+    return f"{file[1]}: {first}: {why[1]}" if why and file else first
 
 
 def _has_malformed(connection: DuckDBPyConnection) -> bool:

@@ -20,10 +20,10 @@ from duckdb import DuckDBPyConnection
 from feature_repo.paths import DataPaths, write_json
 from shoprank.errors import ShoprankError, UserError
 from training.held import held
-from training.ingest.clean import DUPLICATE, IDENTITY
+from training.ingest.clean import DUPLICATE, FIELD_OF, IDENTITY, MALFORMED
 from training.ingest.promotions import write_promotions
 from training.ingest.quality import QualityReport, measure
-from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files
+from training.ingest.read import BUCKETS, Stage, attempt, copying, read_files, reason
 from training.ingest.source import ITEM_COLUMNS, ITEM_KEY, RAW_COLUMNS, USER_COLUMNS, Source
 from training.memory import bounded
 from training.sql import parquet
@@ -100,10 +100,10 @@ def _run(
     if not read:
         raise UserError(f"{', '.join(files)}: no rows")
     _deduplicate(rows, out, connection, stage)
-    rejected = _reject(out, connection)
+    rejected, examples = _reject(out, connection), _examples(out, connection)
     events = parquet(out.events, "*.parquet")
     if not any(out.events.glob("*.parquet")):
-        counts = ", ".join(f"{reason}: {n}" for reason, n in rejected.items())
+        counts = ", ".join(f"{why}: {n} ({examples[why]})" for why, n in rejected.items())
         raise UserError(f"{', '.join(files)}: no usable row among {read}; rejected: {counts}")
     stage("items and users", 0, 1)
     tables = {"item": source.items_query(), "user": source.users_query()}
@@ -113,7 +113,7 @@ def _run(
     write_promotions(connection, source.promotions_query(), out.promotions)
     side_tables = [parquet(path) for path in (out.items, out.users)]
     report = measure(connection, events, side_tables, source.name, files, read, rejected)
-    report = replace(report, undescribed=undescribed)
+    report = replace(report, undescribed=undescribed, examples=examples)
     if report.rows_kept + sum(rejected.values()) != report.rows_read:
         raise ShoprankError(
             f"ingest lost rows: {report.rows_read} read, {report.rows_kept} kept, {sum(rejected.values())} rejected"
@@ -175,6 +175,22 @@ def _reject(out: DataPaths, connection: DuckDBPyConnection) -> dict[str, int]:
     return dict(counts)
 
 
+def _examples(out: DataPaths, connection: DuckDBPyConnection) -> dict[str, str]:
+    """By reason, the place of the first rejected row, and the value that is wrong, where it is one column's."""
+    values = " ".join(f"when '{why}' then {name}" for why, name in FIELD_OF.items())
+    rows = connection.execute(
+        f"""
+        select distinct on (reason) reason, source, row, case reason {values} else line_text end
+        from {parquet(out.rejected)} order by reason, source, row
+        """
+    ).fetchall()
+    told = {}
+    for why, source, row, value in rows:
+        place = f"{'line' if why.startswith(MALFORMED) else 'row'} {row} of {Path(source).name}"
+        told[why] = place if value is None else f"{place}: {value!r:.60}"
+    return told
+
+
 def _side_table(
     connection: DuckDBPyConnection, events: str, known: str | None, kind: str, columns: tuple[str, ...], path: Path
 ) -> None:
@@ -195,7 +211,7 @@ def _side_table(
         ) where {key} is not null and {key} <> '' order by {key}
         """
     if failure := attempt(connection, copying(query, path)):
-        raise UserError(f"the {kind}s table cannot be read: {str(failure).splitlines()[0]}") from failure
+        raise UserError(f"the {kind}s table cannot be read: {reason(failure)}") from failure
     if kind == "item":
         (ids, keys) = connection.execute(
             f"select count(distinct item_id), count(distinct item_key) from {parquet(path)}"

@@ -88,6 +88,15 @@ def manifest_of_another_version(directory: Path) -> None:
     rehash(directory, version=3)
 
 
+def sources_of_another_shop(directory: Path) -> None:
+    with np.load(directory.with_name("1") / bundle.RETRIEVAL) as sources:
+        arrays = dict(sources)
+    arrays["item_ids"] = np.array([f"other {item_id}" for item_id in arrays["item_ids"]])
+    np.savez(directory / bundle.RETRIEVAL, **arrays)
+    names = [*json.loads((directory / bundle.MANIFEST).read_text())["files"], bundle.RETRIEVAL]
+    rehash(directory, files={name: bundle.sha256(directory / name) for name in names})
+
+
 SPOILERS = {
     alter_a_byte: "SHA-256",
     truncate: "SHA-256",
@@ -100,6 +109,7 @@ SPOILERS = {
     other_golden_answers: "golden answers differ",
     other_schema: "features differ",
     garbage_for_a_graph: "no ONNX model",
+    sources_of_another_shop: "has 0 of the 150 items that purchase version 2 proposes; it is of another shop",
     manifest_of_another_version: "its manifest is of purchase version 3",
 }
 

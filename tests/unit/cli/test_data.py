@@ -34,6 +34,24 @@ def test_ingest_prints_the_quality_table_and_where_the_events_are(
     assert f"ingest: 1 of 2 events of 1 users kept in {tmp_path / 'data' / 'events'}" in last
 
 
+def test_ingest_shows_the_first_row_of_each_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    spoiled = [line(price=f'"{price}"') for price in ("1,299.00", "[b]2,299.00")]
+    log = write_log(tmp_path / "events.csv", line(), *spoiled, line(user_id=""), "what is this", line(), line(), line())
+    assert run(monkeypatch, "ingest", "--source", "shoplog", "--file", log, "--data", tmp_path / "data") == 0
+    rows = [
+        " ".join(shown.split("│")).split() for shown in capsys.readouterr().out.splitlines() if "rejected:" in shown
+    ]
+    assert [" ".join(row) for row in rows] == [
+        "rejected: exact duplicate 3 row 5 of events.csv",
+        "rejected: price is not a number 2 row 2 of events.csv: '1,299.00'",
+        "rejected: malformed line: missing columns 1 line 6 of events.csv: 'what is this'",
+        "rejected: missing user_id 1 row 4 of events.csv",
+    ]
+
+
 def test_ingest_says_what_it_replaces_and_that_nothing_is_a_purchase(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
@@ -82,7 +100,7 @@ def test_until_rejects_what_is_later(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_no_usable_row_exits_2_with_the_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     log = write_log(tmp_path / "events.csv", line(price="-1"))
     assert run(monkeypatch, "ingest", "--source", "shoplog", "--file", log, "--data", tmp_path / "data") == 2
-    assert "no usable row among 1; rejected: negative price: 1" in capsys.readouterr().err
+    assert "no usable row among 1; rejected: negative price: 1 (row 1 of events.csv: '-1')" in capsys.readouterr().err
 
 
 def test_synthesize_writes_a_log_that_ingest_reads(

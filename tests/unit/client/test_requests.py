@@ -39,6 +39,11 @@ def test_every_value_that_does_not_fit_is_named() -> None:
         rank(user_id="\udcff")
 
 
+def test_a_time_that_is_none_is_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"context\.time is no datetime: '2017-12-04'"):
+        rank(time="2017-12-04")
+
+
 def test_ids_may_come_from_a_generator() -> None:
     assert list(rank(item_ids=(str(i) for i in range(3))).item_ids) == ["0", "1", "2"]
 

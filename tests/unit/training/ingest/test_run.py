@@ -59,7 +59,8 @@ def test_where_every_row_is_rejected_the_counts_are_told_and_the_old_output_stay
     tmp_path: Path, earlier: Ingested
 ) -> None:
     before = contents(earlier.paths)
-    with pytest.raises(UserError, match=r"no usable row among 3; rejected: negative price: 2, missing user_id: 1"):
+    counts = r"negative price: 2 \(row 1 of events.csv: '-1'\), missing user_id: 1 \(row 3 of events.csv\)"
+    with pytest.raises(UserError, match=f"no usable row among 3; rejected: {counts}"):
         ingest_log(tmp_path, line(price="-1"), line(price="-2"), line(user_id=""))
     assert contents(earlier.paths) == before
 

@@ -223,6 +223,15 @@ def test_a_malformed_line_in_the_items_file_is_an_error(tmp_path: Path) -> None:
         ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
 
 
+@pytest.mark.parametrize("table", ["items", "promotions"])
+def test_a_table_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path, table: str) -> None:
+    (tmp_path / "side.csv").write_bytes("id,title\n1,Tea\n2,Café\n".encode("latin-1"))
+    columns = {"items": 'name = "title"', "promotions": 'starts_at = "title", ends_at = "title"'}[table]
+    column_map = MAP + f'[{table}]\nfile = "side.csv"\ncolumns = {{ item_id = "id", {columns} }}\n'
+    with pytest.raises(UserError, match=rf"{table}.* cannot be read: .*side\.csv: .*Line: 3: .*not utf-8 encoded"):
+        ingest_table(tmp_path, "at,who,sku,paid\n2019-10-01,7,1,1\n", column_map)
+
+
 def test_several_rows_of_an_item_make_one(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("id,title\n1,Tea\n 1,\n1,Black tea\n,nobody\n2,Cake\n")
     column_map = MAP + '[items]\nfile = "items.csv"\ncolumns = { item_id = "id", name = "title" }\n'

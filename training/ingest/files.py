@@ -49,20 +49,23 @@ def require(path: Path) -> None:
         raise UserError(f"{path}: the file is empty")
 
 
-def relation(connection: DuckDBPyConnection, path: Path, needed: Sequence[str], strict: bool = False) -> str:
+def relation(
+    connection: DuckDBPyConnection, path: Path, needed: Sequence[str], strict: bool = False, delimiter: str = ","
+) -> str:
     """The name of a view of one file whose columns are text (CSV) or typed (Parquet).
 
     strict: reading a malformed line is an error; otherwise the line is set aside in DuckDB's table reject_errors.
+    delimiter: what is between the columns of a CSV file.
     Raises UserError where the file cannot be read or lacks one of `needed`, naming the columns there are.
     """
     if is_parquet(path):
         types, function = _parquet(connection, path)
         names, rows = list(types), _writable(types, function)
     else:
-        names = header(path)
+        names = header(path, delimiter)
         if path.suffix == ".gz":
             _check_packed(path)
-        rows = f"select * from {_csv(path, names, strict)}"
+        rows = f"select * from {_csv(path, names, strict, delimiter)}"
     if missing := [n for n in needed if n not in names]:
         raise UserError(f"{path}: no column {listed(missing)}; the file has {listed(names)}")
     view = identifier(str(path))
@@ -85,7 +88,9 @@ def is_parquet(path: Path) -> bool:
     return path.name.endswith((".parquet", ".pq"))
 
 
-def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> list[tuple[int, str]]:
+def confine_quotes(
+    connection: DuckDBPyConnection, path: Path, copy: Path, delimiter: str = ","
+) -> list[tuple[int, str]]:
     """Put a copy of the CSV file `path` behind its view, without the lines that leave a quote open.
 
     One such line would otherwise swallow the lines after it. In the copy every event is one line, and every line ends
@@ -99,9 +104,8 @@ def confine_quotes(connection: DuckDBPyConnection, path: Path, copy: Path) -> li
                 broken.append((number, text.decode(errors="replace")))
                 text = b""
             target.write(text + b"\n")
-    connection.execute(
-        f"create or replace view {identifier(str(path))} as select * from {_csv(copy, header(path), strict=False)}"
-    )
+    rows = _csv(copy, header(path, delimiter), strict=False, delimiter=delimiter)
+    connection.execute(f"create or replace view {identifier(str(path))} as select * from {rows}")
     return broken
 
 
@@ -122,9 +126,10 @@ def _writable(types: dict[str, str], function: str) -> str:
     return f"select *{f' replace ({replaced})' if times else ''} from {function}"
 
 
-def _csv(path: Path, names: Sequence[str], strict: bool) -> str:
+def _csv(path: Path, names: Sequence[str], strict: bool, delimiter: str) -> str:
     columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in names)
-    options = "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, hive_partitioning = false"
+    options = f"header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', auto_detect = false"
+    options += ", hive_partitioning = false"
     if not strict:
         options += ", store_rejects = true"
     return f"read_csv({file_literal(path)}, {options}, columns = {{{columns}}})"
@@ -137,7 +142,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file  # type: ignore[misc]
 
 
-def header(path: Path) -> list[str]:
+def header(path: Path, delimiter: str = ",") -> list[str]:
     """Column names of a CSV file; a column without one is called after its place, as in `column0`.
 
     Raises UserError where there are none, one is repeated (case aside), or the line is not UTF-8.
@@ -145,7 +150,7 @@ def header(path: Path) -> list[str]:
     try:
         with opened(path) as file:
             line = file.readline(1 << 20).decode("utf-8-sig")
-        names = [n.strip() for n in next(csv.reader(io.StringIO(line)), [])]
+        names = [n.strip() for n in next(csv.reader(io.StringIO(line), delimiter=delimiter), [])]
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:

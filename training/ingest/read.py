@@ -52,7 +52,7 @@ def _read_part(connection: DuckDBPyConnection, part: Part, query: str, rows: Pat
         shutil.rmtree(rows)
         rows.mkdir()
         _forget_malformed(connection)
-        open_quotes = confine_quotes(connection, part.csv, rows.with_name(f"{rows.name}.csv"))
+        open_quotes = confine_quotes(connection, part.csv, rows.with_name(f"{rows.name}.csv"), part.delimiter)
         failure = attempt(connection, copy)
     if failure:
         raise UserError(f"{part.name}: cannot be read: {str(failure).splitlines()[0]}") from failure

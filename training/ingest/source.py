@@ -45,12 +45,13 @@ ITEM_KEY = "cast(md5_number_lower(item_id) & 9223372036854775807 as bigint)"
 class Part:
     """One file of a source: its name for messages, and a query that yields RAW_COLUMNS as text, in file order.
 
-    csv: the file, where it is CSV and so may hold lines that cannot be split into columns.
+    csv: the file, where it is CSV and so may hold lines that cannot be split into columns, at its delimiter.
     """
 
     name: str
     query: str
     csv: Path | None = None
+    delimiter: str = ","
 
 
 class Source(Protocol):

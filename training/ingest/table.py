@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shoprank.complaints import complaints
 from shoprank.errors import UserError
-from training.ingest.clean import EVENT_TYPES
+from training.ingest.clean import EVENT_TYPES, NUMBERS
 from training.ingest.files import expand, is_parquet, relation, require
 from training.ingest.source import (
     ITEM_COLUMNS,
@@ -38,7 +39,10 @@ class SideTable(BaseModel):
 
 
 class ColumnMap(BaseModel):
-    """The TOML file. columns: canonical column = column of the file; defaults: canonical column = constant."""
+    """The TOML file. columns: canonical column = column of the file; defaults: canonical column = constant.
+
+    delimiter: between the columns of the CSV files. decimal, thousands: how numbers that are text are written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +50,9 @@ class ColumnMap(BaseModel):
     defaults: dict[str, str] = {}
     event_types: dict[str, str] = {}
     time: Literal["text", "s", "ms", "us"] = "text"
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
     items: SideTable | None = None
     users: SideTable | None = None
     promotions: SideTable | None = None
@@ -69,6 +76,8 @@ class ColumnMap(BaseModel):
         return column_map
 
     def _check(self, path: Path) -> None:
+        if self.decimal == self.thousands:
+            raise UserError(f"{path}: decimal and thousands are both {self.decimal!r}")
         given = {**self.columns, **self.defaults}
         if unknown := sorted(set(given) - set(RAW_COLUMNS)):
             raise UserError(f"{path}: {listed(unknown)} are not columns of an event; those are {listed(RAW_COLUMNS)}")
@@ -113,11 +122,14 @@ class MappedTable:
             **{name: literal(value) for name, value in self.map.defaults.items()},
             **{name: identifier(column) for name, column in self.map.columns.items()},
         }
+        for name in set(NUMBERS) & set(self.map.columns):
+            expressions[name] = self._number(expressions[name])
         expressions["event_time"] = self._time(expressions["event_time"])
         expressions["event_type"] = self._event_type(expressions["event_type"])
         for path in self.files:
-            view = relation(connection, path, list(self.map.columns.values()))
-            yield Part(str(path), select_raw(expressions, view), None if is_parquet(path) else path)
+            view = relation(connection, path, list(self.map.columns.values()), delimiter=self.map.delimiter)
+            csv = None if is_parquet(path) else path
+            yield Part(str(path), select_raw(expressions, view), csv, self.map.delimiter)
 
     def items_query(self) -> str | None:
         """The map's items table."""
@@ -134,7 +146,7 @@ class MappedTable:
     def _side_query(self, connection: DuckDBPyConnection, table: SideTable) -> str:
         path = self.folder / table.file
         require(path)
-        source = relation(connection, path, list(table.columns.values()), strict=True)
+        source = relation(connection, path, list(table.columns.values()), strict=True, delimiter=self.map.delimiter)
         columns = (f"{as_text(identifier(column))} as {name}" for name, column in table.columns.items())
         return f"select {', '.join(columns)} from {source}"
 
@@ -147,6 +159,22 @@ class MappedTable:
         return (
             f"coalesce(cast(case when {moment} >= timestamp '{FIRST_TIME}' then {moment} end as varchar), "
             f"'not epoch {self.map.time}: ' || nullif(trim(cast({expression} as varchar)), ''))"
+        )
+
+    def _number(self, expression: str) -> str:
+        """A column of numbers: of texts, those that are written as the map says, in the way that SQL reads."""
+        decimal, thousands = self.map.decimal, self.map.thousands
+        if (decimal, thousands) == (".", ""):
+            return expression
+        text = f"trim(cast({expression} as varchar))"
+        grouped = f"|[0-9]{{1,3}}({re.escape(thousands)}[0-9]{{3}})+" if thousands else ""
+        written = rf"[+-]?([0-9]+{grouped})?({re.escape(decimal)}[0-9]*)?([eE][+-]?[0-9]+)?"
+        without = f"replace({text}, {literal(thousands)}, '')" if thousands else text
+        # What is written in another way is marked, as SQL might read another number of it; cleaning rejects it.
+        return (
+            f"case when typeof({expression}) <> 'VARCHAR' then {as_text(expression)} "
+            f"when regexp_full_match({text}, {literal(written)}) then replace({without}, {literal(decimal)}, '.') "
+            f"else 'not as decimal = {decimal}: ' || {text} end"
         )
 
     def _event_type(self, expression: str) -> str:

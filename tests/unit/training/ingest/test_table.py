@@ -131,6 +131,42 @@ def test_no_number_among_floats_is_a_missing_value(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "price"),
+    [
+        ('delimiter = ";"\ndecimal = ","', {"9,50": 9.5, "1299": 1299, "": None, "1.299": None}),
+        ('delimiter = "\\t"\ndecimal = ","\nthousands = "."', {"1.299,00": 1299, "12.3": None, "1.299.000": 1299000}),
+        ('delimiter = "|"\nthousands = ","', {"1,299.5": 1299.5, "1,29": None, "+1e-3": 1e-3, "1,000,000": 1e6}),
+        ('delimiter = ";"\nthousands = "\'"', {"1'299": 1299, "1'299.": 1299}),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_the_map_says_that_they_are_written(
+    tmp_path: Path, written: str, price: dict[str, float | None]
+) -> None:
+    column_map = f"{written}\n{MAP}"
+    (tmp_path / "map.toml").write_text(column_map)
+    between = ColumnMap.read(tmp_path / "map.toml").delimiter
+    lines = [("at", "who", "sku", "paid"), *(("2019-10-01", "7", str(n), text) for n, text in enumerate(price))]
+    table = "".join(between.join(line) + "\n" for line in lines)
+    ingested = ingest_table(tmp_path, table, column_map)
+    read = {e["item_id"]: e["price"] for e in ingested.events()}
+    assert read == {str(n): p for n, (text, p) in enumerate(price.items()) if p is not None or not text}
+    assert ingested.report.rejected.get("price is not a number", 0) == len(price) - len(read)
+
+
+def test_a_file_of_another_delimiter_with_an_open_quote_loses_that_line_alone(tmp_path: Path) -> None:
+    table = 'at;who;sku;paid\n2019-10-01;7;1;1\n2019-10-01;7;"2;1\n2019-10-01;7;"3;x";1\n'
+    ingested = ingest_table(tmp_path, table, f'delimiter = ";"\n{MAP}')
+    assert [e["item_id"] for e in ingested.events()] == ["1", "3;x"]
+    assert ingested.report.examples == {"malformed line: open quote": "line 3 of table.csv: '2019-10-01;7;\"2;1'"}
+
+
+def test_numbers_that_are_none_of_texts_are_taken_as_they_are(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"at": ["2019-10-01"], "who": ["7"], "sku": [1], "paid": [9.5]}), tmp_path / "e.parquet")
+    (event,) = ingest_mapped(tmp_path, tmp_path / "e.parquet", f'decimal = ","\n{MAP}').events()
+    assert event["price"] == 9.5
+
+
+@pytest.mark.parametrize(
     ("change", "key"),
     [
         (('event_type = "purchase"', 'event_type = "buy"'), "defaults.event_type = 'buy'"),
@@ -241,6 +277,8 @@ def test_several_rows_of_an_item_make_one(tmp_path: Path) -> None:
 
 WRONG = {
     "not TOML": "columns = [",
+    r"decimal and thousands are both ','": f'decimal = ","\nthousands = ","\n{MAP}',
+    r"delimiter: Input should be": f'delimiter = "::"\n{MAP}',
     r"columns: Field required": "",
     r"colour: Extra inputs are not permitted": MAP.replace("[defaults]", "[colour]"),
     r"time: Input should be 'text', 's', 'ms' or 'us'": f'time = "minutes"\n{MAP}',

@@ -57,11 +57,16 @@ def apply(
     """Register entities, views and feature services with Feast. Applying again changes nothing."""
     from feature_repo.paths import DataPaths
     from feature_repo.store import apply as apply_repository
+    from feature_repo.store import service_names
 
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder; run `shoprank ingest` first")
     paths = DataPaths(data, redis)
     with quiet():
         names = apply_repository(paths, model_repository)
     print(f"apply: {', '.join(names)} in {paths.registry}")
+    if not service_names(model_repository):
+        print(f"apply: no ranking model in {model_repository} yet; apply again once one is trained")
 
 
 @app.command()

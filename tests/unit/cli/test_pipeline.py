@@ -52,6 +52,15 @@ def test_an_option_beyond_what_can_be_is_refused_by_name(few: DataPaths, options
     assert said in str(done.exception)
 
 
+def test_apply_says_where_there_is_nothing_to_apply_to(few: DataPaths, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["apply", "--data", str(few.root), "--model-repository", str(tmp_path / "models")])
+    assert f"apply: no ranking model in {tmp_path / 'models'} yet; apply again once one is trained" in done.output
+    done = CliRunner().invoke(app, ["apply", "--data", str(tmp_path / "nowhere")])
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception) == f"{tmp_path / 'nowhere'}: no such folder; run `shoprank ingest` first"
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.mark.parametrize("job", ["dataset", "evaluate"])
 def test_a_negative_seed_is_refused(job: str) -> None:
     done = CliRunner().invoke(app, [job, "--seed", "-1"])

@@ -112,15 +112,15 @@ def _parsed(kind: type[Message]) -> Callable[[bytes], Any]:
 
 def _of_messages(method: Method, behaviour: Behaviour) -> Behaviour:
     """The behaviour, for requests that are messages; others are refused."""
+
+    def readable(request: Any) -> Any:
+        if request is UNREADABLE:
+            raise InvalidRequest([FieldViolation("request", f"is no {method.request.DESCRIPTOR.full_name}")])
+        return request
+
     if method.client_streams:
-        return lambda requests, context: behaviour(map(_readable, requests), context)
-    return lambda request, context: behaviour(_readable(request), context)
-
-
-def _readable(request: Any) -> Any:
-    if request is UNREADABLE:
-        raise InvalidRequest([FieldViolation("", "the request's bytes are no message of its type")])
-    return request
+        return lambda requests, context: behaviour(map(readable, requests), context)
+    return lambda request, context: behaviour(readable(request), context)
 
 
 def _serialized(reply: Any) -> bytes:

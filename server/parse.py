@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from server import wire
 from server.items import Shelf, Wanted
 from server.slates.filters import Filter, Known, filter_of
+from shoprank.bad_fields import BadFields
 from shoprank.errors import FieldViolation, InvalidRequest
 from shoprank.v1.catalog_pb2 import GetItemsRequest
 from shoprank.v1.ranking_pb2 import RankItemsRequest, RequestContext, ScoreItemsRequest
@@ -51,14 +52,10 @@ class RankQuery:
     filter: Filter | None = None
 
 
-@dataclass(slots=True)
-class Violations:
+class Violations(BadFields):
     """Collects the bad fields of one request."""
 
-    found: list[FieldViolation] = field(default_factory=list)
-
-    def add(self, name: str, description: str) -> None:
-        self.found.append(FieldViolation(name, description))
+    __slots__ = ()
 
     def identifier(self, name: str, value: str) -> None:
         size = len(value) if value.isascii() else len(value.encode())
@@ -82,17 +79,12 @@ class Violations:
 
     def time(self, context: RequestContext) -> int | None:
         """The request's time, None where it is unset."""
+        time = context.time if context.HasField("time") else None
+        if time is not None and (not FIRST <= time.seconds < LAST or not 0 <= time.nanos < 1_000_000_000):
+            self.add("context.time", f"is not between 1970 and 9999: {time.seconds} s {time.nanos} ns")
         if context.channel and (size := len(context.channel.encode())) > MAX_CHANNEL_BYTES:
             self.add("context.channel", f"has {size} bytes, at most {MAX_CHANNEL_BYTES} are allowed")
-        if not context.HasField("time"):
-            return None
-        if not FIRST <= context.time.seconds < LAST or not 0 <= context.time.nanos < 1_000_000_000:
-            self.add("context.time", f"is not between 1970 and 9999: {context.time.seconds} s {context.time.nanos} ns")
-        return int(context.time.seconds)
-
-    def refuse(self) -> None:
-        if self.found:
-            raise InvalidRequest(self.found)
+        return None if time is None else int(time.seconds)
 
 
 def shown(value: str) -> str:
@@ -115,7 +107,7 @@ def checked_score(request: ScoreItemsRequest, max_candidates: int, items: Wanted
     if not len(items):
         bad.add("item_ids", "is empty")
     time = bad.time(request.context)
-    bad.refuse()
+    bad.refuse(ScoreItemsRequest)
     return ScoreQuery(request.user_id, items, time)
 
 
@@ -145,7 +137,7 @@ def checked_rank(
         bad.add("temperature", f"is not a finite number above 0: {temperature}")
     time = bad.time(request.context)
     passing = filter_of(request.filter, bad, known) if request.HasField("filter") else None
-    bad.refuse()
+    bad.refuse(RankItemsRequest)
     return RankQuery(request.user_id, items, top_k, temperature, time, passing)
 
 
@@ -177,5 +169,5 @@ def items_query(request: GetItemsRequest, max_items: int) -> tuple[str, ...]:
         bad.add("item_ids", f"has {len(item_ids)} entries, at most {max_items} are allowed")
     for i, item_id in enumerate(item_ids[:max_items]):
         bad.identifier(f"item_ids[{i}]", item_id)
-    bad.refuse()
+    bad.refuse(GetItemsRequest)
     return item_ids

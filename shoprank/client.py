@@ -13,24 +13,24 @@ from typing import Self
 import grpc
 
 from shoprank import results, streams
-from shoprank.connection import Connection, Token, checked_seconds
+from shoprank.connection import Connection, Timeouts, Token, checked_seconds
 from shoprank.errors import UserError
 from shoprank.recommending import AsyncRecommending, Recommending
 from shoprank.requests import (
     CATALOGUE_TIMEOUT,
+    DEFAULT_TIMEOUT,
     ItemFilter,
     RankRequest,
     batch_request,
     items_request,
     rank_request,
-    rank_timeout,
     score_request,
     typed,
+    usual_timeout,
 )
 from shoprank.v1 import catalog_pb2_grpc, ranking_pb2_grpc, recommendation_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-DEFAULT_TIMEOUT = 1.0
 SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -68,12 +68,12 @@ class Client(Recommending):
     """A client for threads; share one among all of them.
 
     address: host:port, or any gRPC target such as dns:///shoprank:50051. timeout: seconds a call may take, unless it
-    says otherwise. root_certificate: PEM file of the authority of the server's certificate; in the clear without it.
-    certificate, key: PEM files to show the server. token: a key or a bearer token, or what gives one. credentials:
-    gRPC's own, instead of the files. connections: how many to open, used in turn; one connection is answered by one
-    worker process of a server, so a caller that is alone needs several to reach them all. Calls raise InvalidRequest
-    naming every bad field, and ServerError with the gRPC code for everything else; UserError is raised where the files
-    or the token cannot be used.
+    says otherwise; where it is None a second, and ten for batches and the whole catalogue. root_certificate: PEM file
+    of the authority of the server's certificate; in the clear without it. certificate, key: PEM files to show it.
+    token: a key or a bearer token, or what gives one. credentials: gRPC's own, instead of the files. connections: how
+    many to open, used in turn; one connection is answered by one worker process of a server, so a caller that is alone
+    needs several to reach them all. Calls raise InvalidRequest naming every bad field, and ServerError with the gRPC
+    code for everything else; UserError is raised where the files, the token or a timeout cannot be used.
 
     >>> with Client("127.0.0.1:50051") as client:        # doctest: +SKIP
     ...     for item in client.rank("1", top_k=3):
@@ -83,7 +83,7 @@ class Client(Recommending):
     def __init__(
         self,
         address: str = DEFAULT_ADDRESS,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         *,
         root_certificate: str | PathLike[str] | None = None,
@@ -92,7 +92,7 @@ class Client(Recommending):
         token: Token | None = None,
         connections: int = 1,
     ) -> None:
-        self._timeout = checked_seconds(timeout)
+        self._timeouts = Timeouts(timeout)
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
         self._channels = [connection.channel(OPTIONS) for _ in range(counted(connections))]
         calls = [connection.authorized(channel) for channel in self._channels]
@@ -111,10 +111,9 @@ class Client(Recommending):
     ) -> results.Scores:
         """Purchase probability of each item; `time` (aware, or naive UTC) is the server's clock where it is None."""
         request = score_request(user_id, item_ids, time, channel)
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
-            return results.scores(
-                next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
-            )
+            return results.scores(next(self._rankings).ScoreItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -132,15 +131,15 @@ class Client(Recommending):
     ) -> results.Ranking:
         """The items, best first; the best of the whole catalogue where `item_ids` is None. An empty list is refused."""
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel, filter)
-        limit = rank_timeout(request, self._timeout) if timeout is None else timeout
+        limit = self._timeouts.of(timeout, usual_timeout(request))
         try:
             return results.ranking(next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
     def rank_batch(self, requests: Iterable[RankRequest], *, timeout: float | None = None) -> list[results.Ranking]:
-        """Rankings for many users in one call, in the order of the requests; 10 seconds where no timeout is given."""
-        limit = CATALOGUE_TIMEOUT if timeout is None else timeout
+        """Rankings for many users in one call, in the order of the requests."""
+        limit = self._timeouts.of(timeout, CATALOGUE_TIMEOUT)
         try:
             reply = next(self._rankings).BatchRankItems(batch_request(requests), timeout=limit)
         except grpc.RpcError as error:
@@ -156,15 +155,15 @@ class Client(Recommending):
         half minutes unless set there, after which ServerError is raised. A bad request ends it with InvalidRequest,
         once those before it are answered. Closing the iterator ends the call.
         """
-        return streams.ranked(next(self._rankings), requests, timeout)
+        limit = None if timeout is None else checked_seconds(timeout)
+        return streams.ranked(next(self._rankings), requests, limit)
 
     def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """What the items are, by id; ids the catalogue does not know are left out."""
         request = items_request(item_ids)
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
-            return results.items(
-                next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
-            )
+            return results.items(next(self._catalogs).GetItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -188,7 +187,7 @@ class AsyncClient(AsyncRecommending):
     def __init__(
         self,
         address: str = DEFAULT_ADDRESS,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         *,
         root_certificate: str | PathLike[str] | None = None,
@@ -197,7 +196,7 @@ class AsyncClient(AsyncRecommending):
         token: Token | None = None,
         connections: int = 1,
     ) -> None:
-        self._timeout = checked_seconds(timeout)
+        self._timeouts = Timeouts(timeout)
         connection = Connection(address, root_certificate, certificate, key, token, credentials)
         self._channels = [connection.aio_channel(OPTIONS) for _ in range(counted(connections))]
         calls = [connection.authorized(channel) for channel in self._channels]
@@ -222,10 +221,9 @@ class AsyncClient(AsyncRecommending):
     ) -> results.Scores:
         """As `Client.score`."""
         request = score_request(user_id, item_ids, time, channel)
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
-            return results.scores(
-                await next(self._rankings).ScoreItems(request, timeout=self._timeout if timeout is None else timeout)
-            )
+            return results.scores(await next(self._rankings).ScoreItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 
@@ -243,7 +241,7 @@ class AsyncClient(AsyncRecommending):
     ) -> results.Ranking:
         """As `Client.rank`."""
         request = rank_request(user_id, item_ids, top_k, temperature, time, channel, filter)
-        limit = rank_timeout(request, self._timeout) if timeout is None else timeout
+        limit = self._timeouts.of(timeout, usual_timeout(request))
         try:
             return results.ranking(await next(self._rankings).RankItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -253,7 +251,7 @@ class AsyncClient(AsyncRecommending):
         self, requests: Iterable[RankRequest], *, timeout: float | None = None
     ) -> list[results.Ranking]:
         """As `Client.rank_batch`."""
-        limit = CATALOGUE_TIMEOUT if timeout is None else timeout
+        limit = self._timeouts.of(timeout, CATALOGUE_TIMEOUT)
         try:
             reply = await next(self._rankings).BatchRankItems(batch_request(requests), timeout=limit)
         except grpc.RpcError as error:
@@ -264,15 +262,15 @@ class AsyncClient(AsyncRecommending):
         self, requests: AsyncIterator[RankRequest] | Iterable[RankRequest], *, timeout: float | None = None
     ) -> AsyncIterator[results.Ranking]:
         """As `Client.rank_stream`; requests may come from an asynchronous iterator."""
-        return streams.ranked_async(next(self._rankings), requests, timeout)
+        limit = None if timeout is None else checked_seconds(timeout)
+        return streams.ranked_async(next(self._rankings), requests, limit)
 
     async def items(self, item_ids: Iterable[str], *, timeout: float | None = None) -> dict[str, results.Item]:
         """As `Client.items`."""
         request = items_request(item_ids)
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
-            return results.items(
-                await next(self._catalogs).GetItems(request, timeout=self._timeout if timeout is None else timeout)
-            )
+            return results.items(await next(self._catalogs).GetItems(request, timeout=limit))
         except grpc.RpcError as error:
             raise typed(error) from error
 

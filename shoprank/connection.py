@@ -120,9 +120,25 @@ def check_address(address: str) -> None:
 
 def checked_seconds(timeout: float) -> float:
     """The seconds that a call may take. Raises UserError where they are no time that gRPC can wait."""
-    if not 0 < timeout <= MAX_SECONDS:
-        raise UserError(f"timeout: is not above 0 and at most {MAX_SECONDS:.0f} seconds: {timeout:g}")
+    if not isinstance(timeout, int | float) or not 0 < timeout <= MAX_SECONDS:
+        raise UserError(f"timeout: is not above 0 and at most {MAX_SECONDS:.0f} seconds: {timeout!r:.80}")
     return timeout
+
+
+class Timeouts:
+    """How many seconds calls may take: what a call says, or else what its client says, or else what is usual.
+
+    seconds: what the client says. Raises UserError where they are no time that gRPC can wait.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = None if seconds is None else checked_seconds(seconds)
+
+    def of(self, call: float | None, usual: float) -> float:
+        """For a call that says so much, or None, and usually takes so long at most. Raises UserError as above."""
+        if call is not None:
+            return checked_seconds(call)
+        return usual if self._seconds is None else self._seconds
 
 
 def _read(file: str | PathLike[str] | None) -> bytes | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class ShoprankError(Exception):
-    """Base of every error shoprank raises on purpose. The message is meant for a person."""
+    """Base of every error shoprank raises on purpose. The message is meant for a person. Errors go from process to
+    process as they are."""
 
 
 class UserError(ShoprankError):
@@ -32,6 +34,9 @@ class InvalidRequest(UserError):  # noqa: N818  (named as gRPC clients know it)
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{v.field} {v.description}" for v in self.violations))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.violations,)
 
 
 class NotFound(UserError):  # noqa: N818  (named as gRPC clients know it)
@@ -55,6 +60,9 @@ class Overloaded(ShoprankError):  # noqa: N818
     def __init__(self, message: str, retry_after: float) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.retry_after)
 
 
 class TooLate(ShoprankError):  # noqa: N818
@@ -97,4 +105,8 @@ class ServerError(ShoprankError):
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
+        self._message = message
         super().__init__(f"{code}: {message}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.code, self._message)

@@ -8,14 +8,15 @@ from datetime import datetime
 import grpc
 
 from shoprank import slates
-from shoprank.requests import typed
+from shoprank.connection import Timeouts
+from shoprank.requests import DEFAULT_TIMEOUT, typed
 from shoprank.v1 import recommendation_pb2_grpc
 
 
 class Recommending:
     """What `Client` asks of RecommendationService."""
 
-    _timeout: float
+    _timeouts: Timeouts
     _recommendations: Iterator[recommendation_pb2_grpc.RecommendationServiceStub]
 
     def recommend(
@@ -35,7 +36,7 @@ class Recommending:
         traits: what is known of a user whom the store does not know, such as {"age": "35-44"}.
         """
         request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel, traits)
-        limit = self._timeout if timeout is None else timeout
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
             return slates.slate(next(self._recommendations).RecommendItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -51,7 +52,7 @@ class Recommending:
     ) -> tuple[slates.SimilarItem, ...]:
         """Items like an item, most alike first; 10 where not said."""
         request = slates.similar_request(item_id, top_k, likeness)
-        limit = self._timeout if timeout is None else timeout
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
             return slates.similar(next(self._recommendations).SimilarItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -61,7 +62,7 @@ class Recommending:
 class AsyncRecommending:
     """What `AsyncClient` asks of RecommendationService."""
 
-    _timeout: float
+    _timeouts: Timeouts
     _recommendations: Iterator[recommendation_pb2_grpc.RecommendationServiceAsyncStub]
 
     async def recommend(
@@ -78,7 +79,7 @@ class AsyncRecommending:
     ) -> slates.Slate:
         """As `Client.recommend`."""
         request = slates.recommend_request(user_id, top_k, candidates, rules, time, channel, traits)
-        limit = self._timeout if timeout is None else timeout
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
             return slates.slate(await next(self._recommendations).RecommendItems(request, timeout=limit))
         except grpc.RpcError as error:
@@ -94,7 +95,7 @@ class AsyncRecommending:
     ) -> tuple[slates.SimilarItem, ...]:
         """As `Client.similar`."""
         request = slates.similar_request(item_id, top_k, likeness)
-        limit = self._timeout if timeout is None else timeout
+        limit = self._timeouts.of(timeout, DEFAULT_TIMEOUT)
         try:
             return slates.similar(await next(self._recommendations).SimilarItems(request, timeout=limit))
         except grpc.RpcError as error:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from shoprank.bad_fields import BadFields
 from shoprank.errors import FieldViolation, InvalidRequest, ServerError
 from shoprank.v1 import catalog_pb2, filter_pb2, ranking_pb2, status_pb2
 
+DEFAULT_TIMEOUT = 1.0
+"""Seconds that a call may take where nobody says."""
 CATALOGUE_TIMEOUT = 10.0
-"""Seconds a ranking of the whole catalogue may take by default."""
+"""The same of a batch, and of a ranking of the whole catalogue."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,9 @@ def score_request(
     user_id: str, item_ids: Iterable[str], time: datetime | None, channel: str
 ) -> ranking_pb2.ScoreItemsRequest:
     """The request of ScoreItems. Raises InvalidRequest for what cannot be put into one."""
-    return build(
-        ranking_pb2.ScoreItemsRequest, user_id=user_id, item_ids=_ids(item_ids), context=context_of(time, channel)
-    )
+    bad = BadFields()
+    parts = {"item_ids": bad.part(lambda: _ids(item_ids)), "context": bad.part(lambda: context_of(time, channel))}
+    return whole(bad, ranking_pb2.ScoreItemsRequest, user_id=user_id, **parts)
 
 
 def rank_request(
@@ -93,22 +97,26 @@ def rank_request(
     filter: ItemFilter | None = None,
 ) -> ranking_pb2.RankItemsRequest:
     """The request of RankItems. Raises InvalidRequest for what cannot be put into one, and for an empty list."""
-    candidates = None if item_ids is None else _ids(item_ids)
+    bad = BadFields()
+    candidates = None if item_ids is None else bad.part(lambda: _ids(item_ids))
     if candidates == []:
-        raise InvalidRequest([FieldViolation("item_ids", "is empty; leave it out for the whole catalogue")])
-    return build(
+        bad.add("item_ids", "is empty; leave it out for the whole catalogue")
+    return whole(
+        bad,
         ranking_pb2.RankItemsRequest,
         user_id=user_id,
         item_ids=candidates,
         top_k=top_k,
         temperature=temperature,
-        context=context_of(time, channel),
-        filter=None if filter is None else filter_message(filter),
+        context=bad.part(lambda: context_of(time, channel)),
+        filter=None if filter is None else bad.part(lambda: filter_message(filter)),
     )
 
 
 def filter_message(filter: ItemFilter) -> filter_pb2.ItemFilter:
     """The filter as a message. Raises InvalidRequest for what cannot be put into one."""
+    if not isinstance(filter, ItemFilter):
+        raise InvalidRequest([FieldViolation("filter", f"is no ItemFilter: {filter!r:.80}")])
     values = {name: getattr(filter, name) for name in ItemFilter.__dataclass_fields__}
     texts = [name for name, value in values.items() if isinstance(value, str | bytes)]
     if texts:
@@ -141,25 +149,38 @@ def build(kind: type[M], **fields: Any) -> M:
     return message
 
 
+def whole(bad: BadFields, kind: type[M], **fields: Any) -> M:
+    """The message. Raises InvalidRequest naming the fields that do not fit, those found bad before, and both."""
+    message = bad.part(lambda: build(kind, **fields))
+    bad.refuse(kind)
+    assert message is not None
+    return message
+
+
 def _ids(item_ids: Iterable[str]) -> list[str]:
     if isinstance(item_ids, str | bytes):
         raise InvalidRequest([FieldViolation("item_ids", f"is one text, not a list of ids: {item_ids!r:.80}")])
+    if not isinstance(item_ids, Iterable):
+        raise InvalidRequest([FieldViolation("item_ids", f"is no list of ids: {item_ids!r:.80}")])
     return list(item_ids)
 
 
-def rank_timeout(request: ranking_pb2.RankItemsRequest, default: float) -> float:
-    """Seconds a ranking may take where the caller does not say: more for the whole catalogue."""
-    return default if request.item_ids else max(default, CATALOGUE_TIMEOUT)
+def usual_timeout(request: ranking_pb2.RankItemsRequest) -> float:
+    """Seconds that a ranking may take where nobody says."""
+    return DEFAULT_TIMEOUT if request.item_ids else CATALOGUE_TIMEOUT
 
 
 def context_of(time: datetime | None, channel: str) -> ranking_pb2.RequestContext:
     """The context of a request. Raises InvalidRequest for what cannot be put into one."""
-    context = build(ranking_pb2.RequestContext, channel=channel)
-    if time is not None:
-        if not isinstance(time, datetime):
-            raise InvalidRequest([FieldViolation("context.time", f"is no datetime: {time!r:.80}")])
+    bad, moment = BadFields(), None
+    if isinstance(time, datetime):
         aware = time if time.tzinfo else time.replace(tzinfo=UTC)
-        context.time.CopyFrom(Timestamp(seconds=math.floor(aware.timestamp())))
+        moment = Timestamp(seconds=(aware - EPOCH) // timedelta(seconds=1))
+    elif time is not None:
+        bad.add("context.time", f"is no datetime: {time!r:.80}")
+    context = bad.part(lambda: build(ranking_pb2.RequestContext, time=moment, channel=channel), "context.")
+    bad.refuse(ranking_pb2.RequestContext)
+    assert context is not None
     return context
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
-from shoprank.errors import FieldViolation, InvalidRequest
-from shoprank.requests import ItemFilter, build, context_of, filter_message
+from google.protobuf.message import Message
+
+from shoprank.bad_fields import BadFields
+from shoprank.requests import ItemFilter, build, context_of, filter_message, whole
 from shoprank.results import FeatureStatus, ServedBy, served_by_of, status_of
 from shoprank.v1 import recommendation_pb2 as pb
 
@@ -122,23 +125,29 @@ def recommend_request(
     traits: Mapping[str, str] | None = None,
 ) -> pb.RecommendItemsRequest:
     """The request of RecommendItems. Raises InvalidRequest for what cannot be put into one."""
-    if rules.seed is not None and rules.temperature is None:
-        raise InvalidRequest([FieldViolation("exploration.seed", "is given without a temperature")])
+    bad = BadFields()
     kinds = ("department", "category", "subcategory", "brand")
     caps = {f"per_{kind}": getattr(rules, f"per_{kind}") for kind in kinds}
-    parts: dict[str, Any] = {
-        "diversity": None if rules.diversity is None else build(pb.Diversity, **{"lambda": rules.diversity}),
-        "limits": build(pb.Limits, **caps) if any(cap is not None for cap in caps.values()) else None,
-        "filter": None if rules.filter is None else filter_message(rules.filter),
-    }
+    given: dict[str, tuple[type[Message], dict[str, Any]]] = {}
+    if rules.diversity is not None:
+        given["diversity"] = pb.Diversity, {"lambda": rules.diversity}
+    if any(cap is not None for cap in caps.values()):
+        given["limits"] = pb.Limits, caps
     if rules.temperature is not None:
-        parts["exploration"] = build(pb.Exploration, temperature=rules.temperature, seed=rules.seed)
-    return build(
+        given["exploration"] = pb.Exploration, {"temperature": rules.temperature, "seed": rules.seed}
+    elif rules.seed is not None:
+        bad.add("exploration.seed", "is given without a temperature")
+    parts: dict[str, Any] = {
+        name: bad.part(partial(build, kind, **fields), f"{name}.") for name, (kind, fields) in given.items()
+    }
+    return whole(
+        bad,
         pb.RecommendItemsRequest,
         user_id=user_id,
         top_k=top_k,
         candidates=candidates,
-        context=context_of(time, channel),
+        filter=None if rules.filter is None else bad.part(partial(filter_message, rules.filter)),
+        context=bad.part(lambda: context_of(time, channel)),
         user_traits=traits or None,
         **parts,
     )
@@ -146,10 +155,12 @@ def recommend_request(
 
 def similar_request(item_id: str, top_k: int | None, likeness: Likeness) -> pb.SimilarItemsRequest:
     """The request of SimilarItems. Raises InvalidRequest for what cannot be put into one."""
-    return build(
-        pb.SimilarItemsRequest, item_id=item_id, top_k=top_k, likeness=f"LIKENESS_{Likeness(likeness).name}"
-        if likeness is not Likeness.ANY else None,
-    )  # fmt: skip
+    bad, kind = BadFields(), None
+    if likeness not in list(Likeness):
+        bad.add("likeness", f"is none of {', '.join(Likeness)}: {likeness!r:.80}")
+    elif likeness != Likeness.ANY:
+        kind = f"LIKENESS_{Likeness(likeness).name}"
+    return whole(bad, pb.SimilarItemsRequest, item_id=item_id, top_k=top_k, likeness=kind)
 
 
 def slate(reply: pb.RecommendItemsResponse) -> Slate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 import grpc
@@ -79,6 +80,10 @@ async def ranked_async(
     except grpc.aio.AioRpcError as error:
         if sent.error is None:
             raise typed(error) from error
+    except asyncio.CancelledError:  # of the call that was ended, or of this task
+        task = asyncio.current_task()
+        if sent.error is None or (task is not None and task.cancelling()):
+            raise
     finally:
         call.cancel()
     if sent.error is not None:

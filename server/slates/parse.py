@@ -73,7 +73,7 @@ def recommend_query(request: pb.RecommendItemsRequest, max_candidates: int, know
         seed = request.exploration.seed if request.exploration.HasField("seed") else secrets.randbits(64)
     time = bad.time(request.context)
     traits = _traits(request, bad)
-    bad.refuse()
+    bad.refuse(pb.RecommendItemsRequest)
     return RecommendQuery(request.user_id, traits, top_k, candidates, passing, rules, seed, time)
 
 
@@ -86,7 +86,7 @@ def similar_query(request: pb.SimilarItemsRequest) -> SimilarQuery:
         bad.add("top_k", f"is not between 1 and {MAX_SIMILAR}: {top_k}")
     if request.likeness not in LIKENESS:
         bad.add("likeness", f"is none of 0 to {max(LIKENESS)}: {request.likeness}")
-    bad.refuse()
+    bad.refuse(pb.SimilarItemsRequest)
     return SimilarQuery(request.item_id, top_k, LIKENESS[request.likeness])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ import pytest
 from server.app import Running, start
 from server.process.settings import Limits
 from shoprank import AsyncClient, Client, InvalidRequest, RankRequest, ServerError
+from shoprank.results import Ranking
 from shoprank.v1 import ranking_pb2 as pb
 from shoprank.v1 import ranking_pb2_grpc
 from tests.conftest import Shop, settings
@@ -292,6 +293,42 @@ def test_what_the_requests_raise_is_raised_where_answers_are_read(client: Client
 
     with pytest.raises(KeyError, match="lost"):
         list(client.rank_stream(broken()))
+
+
+def test_what_the_requests_raise_is_raised_by_the_asyncio_client_too(server: Running) -> None:
+    async def broken() -> AsyncIterator[RankRequest]:
+        yield RankRequest("u1", ["i1"])
+        await asyncio.sleep(0.1)
+        raise KeyError("lost")
+
+    async def ask() -> None:
+        async with AsyncClient(server.address, timeout=10) as asking, asyncio.TaskGroup() as group:
+            task = group.create_task(_all(asking.rank_stream(broken())))
+        await task
+
+    with pytest.raises(ExceptionGroup) as error:
+        asyncio.run(ask())
+    assert error.group_contains(KeyError, match="lost")
+
+
+def test_a_task_that_is_cancelled_while_it_reads_a_stream_ends_as_cancelled(server: Running) -> None:
+    async def endless() -> AsyncIterator[RankRequest]:
+        yield RankRequest("u1", ["i1"])
+        await asyncio.sleep(60)
+
+    async def ask() -> bool:
+        async with AsyncClient(server.address, timeout=10) as asking:
+            task = asyncio.create_task(_all(asking.rank_stream(endless())))
+            await asyncio.sleep(0.3)
+            task.cancel()
+            await asyncio.wait([task])
+            return task.cancelled()
+
+    assert asyncio.run(ask())
+
+
+async def _all(answers: AsyncIterator[Ranking]) -> list[Ranking]:
+    return [ranking async for ranking in answers]
 
 
 def test_the_asyncio_client_gives_the_same_answers(client: Client, server: Running) -> None:

@@ -95,6 +95,10 @@ def test_nobody_fills_the_log_by_metadata_that_cannot_be_read(pair: Served) -> N
 
 def test_bytes_that_are_no_message_are_a_bad_request(limited: Running) -> None:
     assert ends(limited.address, b"\xff\xff\xff") is grpc.StatusCode.INVALID_ARGUMENT
+    for service, method in (("RankingService", "RankItems"), ("RecommendationService", "RecommendItems")):
+        with grpc.insecure_channel(limited.address) as channel, pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(f"/shoprank.v1.{service}/{method}", bytes, bytes)(b"\xff\xff\xff")
+        assert (error.value.details() or "").startswith(f"request is no shoprank.v1.{method}Request")
 
 
 def test_a_message_nested_however_deep_is_refused(limited: Running) -> None:

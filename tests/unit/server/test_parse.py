@@ -30,7 +30,7 @@ def test_every_bad_field_is_named_at_once() -> None:
     with pytest.raises(InvalidRequest) as error:
         checked_rank(request, LIMIT)
     assert fields(error) == [
-        "user_id", "item_ids[1]", "item_ids[2]", "top_k", "temperature", "context.channel", "context.time"
+        "user_id", "item_ids[1]", "item_ids[2]", "top_k", "temperature", "context.time", "context.channel"
     ]  # fmt: skip
     assert "item_ids[2] repeats item_ids[0]: 'a'" in str(error.value)
 

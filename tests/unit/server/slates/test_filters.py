@@ -24,7 +24,7 @@ VALUES = ("a", "b", "c", "")
 def made(**fields: Any) -> Filter:
     bad = Violations()
     found = filter_of(ItemFilter(**fields), bad, None)
-    bad.refuse()
+    bad.refuse(ItemFilter)
     return found
 
 

@@ -207,9 +207,7 @@ def activate(repository: Path, model: str, version: int, expected: int | None = 
     checked(repository, model, version)
     home = model_directory(repository, model)
     with locked(home):
-        active = linked(repository, model)
-        if expected is not None and expected != (active or 0):
-            raise Conflict(f"model {model}: version {active or 'none'} is active, not {expected or 'none'}")
+        active = require_active(repository, model, expected)
         if active is not None and active != version:
             _link(home, PREVIOUS, active)
         with contextlib.suppress(TrafficError):  # a garbled file must not stand in the way of a rollback
@@ -218,6 +216,14 @@ def activate(repository: Path, model: str, version: int, expected: int | None = 
                 traffic.write(home, state.without(version))
         _link(home, CURRENT, version)
     return home / str(version)
+
+
+def require_active(repository: Path, model: str, expected: int | None) -> int | None:
+    """The active version. Raises Conflict where it is another than `expected`; 0 expects none, None anything."""
+    active = linked(repository, model)
+    if expected is not None and expected != (active or 0):
+        raise Conflict(f"model {model}: version {active or 'none'} is active, not {expected or 'none'}")
+    return active
 
 
 def rollback(repository: Path, model: str, expected: int | None = None) -> int:

@@ -83,7 +83,8 @@ class Activation:
 class ModelClient:
     """Looks after the models of a server. Calls raise InvalidRequest, and ServerError with the gRPC code.
 
-    timeout: seconds a call may take, a version's loading included. The others are as of `shoprank.Client`.
+    timeout: seconds a call may take, a version's loading included, beside those that it is told to wait. The others are
+    as of `shoprank.Client`.
 
     >>> with ModelClient("127.0.0.1:50051") as models:        # doctest: +SKIP
     ...     models.activate("purchase", 2, expected=1)
@@ -107,7 +108,7 @@ class ModelClient:
 
     def list(self, model: str = "") -> tuple[Model, ...]:
         """The model, or all of them."""
-        reply = self._call(self._stub.ListModels, pb.ListModelsRequest(model=model))
+        reply = self._call(self._stub.ListModels, build(pb.ListModelsRequest, model=model))
         return tuple(map(_model, reply.models))
 
     def load(self, model: str, version: int) -> Model:
@@ -138,12 +139,12 @@ class ModelClient:
             validate_only=validate_only,
             wait_seconds=wait,
         )
-        return _activation(self._call(self._stub.ActivateModel, request))
+        return _activation(self._call(self._stub.ActivateModel, request, wait))
 
     def rollback(self, model: str, *, expected: int | None = None, wait: float | None = None) -> Activation:
         """Make the version active again that was active before."""
         request = build(pb.RollbackModelRequest, model=model, expected_current_version=expected, wait_seconds=wait)
-        return _activation(self._call(self._stub.RollbackModel, request))
+        return _activation(self._call(self._stub.RollbackModel, request, wait))
 
     def route(self, model: str, canary: Share | None, shadow: Share | None, *, etag: str = "") -> Model:
         """Replace canary and shadow. etag: of the traffic as it must be now; anything where it is empty."""
@@ -162,9 +163,9 @@ class ModelClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: Callable[..., Reply], request: Any) -> Reply:
+    def _call(self, method: Callable[..., Reply], request: Any, wait: float | None = None) -> Reply:
         try:
-            return method(request, timeout=self._timeout)
+            return method(request, timeout=self._timeout + (wait or 0.0))
         except grpc.RpcError as error:
             raise typed(error) from error
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shoprank import bundle, traffic
-from shoprank.errors import BundleError, Conflict, TrafficError, UserError
+from shoprank.errors import BundleError, Conflict, NotFound, TrafficError, UserError
 from shoprank.models import Model, Version
 from shoprank.sources import CandidateSources
 from shoprank.traffic import Share, Traffic
@@ -43,6 +43,20 @@ def load(repository: Path, name: str, version: int) -> None:
     with bundle.locked(repository / name):
         state = traffic.read(repository / name)
         traffic.write(repository / name, replace(state, loaded=tuple(sorted({*state.loaded, version}))))
+
+
+def unload(repository: Path, name: str, version: int) -> None:
+    """Have servers no longer keep the version loaded. Raises Conflict where it serves or shadows, NotFound where there
+    is none and none was to be kept."""
+    home = bundle.model_directory(repository, name)
+    with bundle.locked(home):
+        state = traffic.read(home)
+        shares = (state.canary, state.shadow)
+        if version in {bundle.linked(repository, name), *(share.version for share in shares if share)}:
+            raise Conflict(f"model {name}: version {version} serves; activate another or change the traffic")
+        if version not in state.loaded and not (home / str(version)).is_dir():
+            raise NotFound(f"model {name}: no version {version} in {repository}")
+        traffic.write(home, replace(state, loaded=tuple(v for v in state.loaded if v != version)))
 
 
 def route(repository: Path, name: str, canary: Share | None, shadow: Share | None, etag: str = "") -> None:

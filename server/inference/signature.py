@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from server.inference.grpc_service_pb2 import ModelInferRequest
@@ -51,14 +52,15 @@ def parse(request: ModelInferRequest, signature: Signature, max_rows: int) -> In
     """The request as arrays. Raises InvalidRequest naming every input and output that does not fit."""
     wrong: list[FieldViolation] = []
     raw = bool(request.raw_input_contents)
-    if raw and len(request.raw_input_contents) != len(request.inputs):
+    paired = not raw or len(request.raw_input_contents) == len(request.inputs)
+    if not paired:
         description = f"has {len(request.raw_input_contents)} entries for {len(request.inputs)} inputs"
-        raise InvalidRequest([FieldViolation("raw_input_contents", description)])
+        wrong.append(FieldViolation("raw_input_contents", description))
     feeds: dict[str, Array] = {}
     for i, given in enumerate(request.inputs):
         try:
             expected = _expected(given, signature, feeds, max_rows)
-            feeds[given.name] = _read(request, i, raw, expected.datatype)
+            feeds[given.name] = _read(request, i, raw, expected.datatype) if paired else np.zeros(0)
         except ValueError as error:
             wrong.append(FieldViolation(f"inputs[{i}]", f"{given.name!r:.80} {error}"))
     named = {given.name for given in request.inputs}

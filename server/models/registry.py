@@ -138,22 +138,22 @@ class Models:
         self._change(lambda t: Traffic(t.canary, t.shadow, tuple(sorted({*t.loaded, version}))))
 
     def unload(self, version: int) -> None:
-        """Let go of a version. Raises Conflict where it serves or shadows, NotFound where it is not loaded."""
+        """Let go of a version, in every process. Raises Conflict where it serves or shadows, NotFound where there is
+        none such and none was to be kept."""
         with self._lock:
             self.refresh(serving_only=True)
             if version in self._needed(self.wanted):
                 raise Conflict(f"model {self.name}: version {version} serves; activate another or change the traffic")
-            if self.versions.of(version) is None:
-                raise NotFound(f"model {self.name}: version {version} is not loaded")
+            there = version in self._traffic().loaded or self.versions.of(version) is not None
+            if not there and not self._has(version):
+                raise NotFound(f"model {self.name}: no version {version} in {self.repository}")
             self._unloaded.add(version)
             self._change(lambda t: Traffic(t.canary, t.shadow, tuple(v for v in t.loaded if v != version)))
 
     def check(self, version: int, expected: int | None = None) -> None:
         """Raise what `activate` would, and change nothing but what is loaded."""
         self.require(version)
-        active = bundle.linked(self.repository, self.name)
-        if expected is not None and expected != (active or 0):
-            raise Conflict(f"model {self.name}: version {active or 'none'} is active, not {expected or 'none'}")
+        bundle.require_active(self.repository, self.name, expected)
 
     def activate(self, version: int, expected: int | None = None) -> None:
         """Make the version active once it is loaded here. Raises BundleError, NotFound or Conflict; see `bundle`."""
@@ -181,12 +181,18 @@ class Models:
 
     def require(self, version: int) -> Model:
         """The version, loaded. Raises NotFound where the repository has none such, BundleError where it is bad."""
-        if not (self._home / str(version)).is_dir() and self.versions.of(version) is None:
+        if not self._has(version) and self.versions.of(version) is None:
             raise NotFound(f"model {self.name}: no version {version} in {self.repository}")
         with self._lock:
             self._unloaded.discard(version)
             self._known.add(version)
-            return self.versions.require(version)
+            model = self.versions.require(version)
+            self._publish()
+            return model
+
+    def _has(self, version: int) -> bool:
+        """Whether the repository has such a version, good or bad."""
+        return (self._home / str(version)).is_dir()
 
     def _publish(self) -> None:
         active = self.active

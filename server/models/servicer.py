@@ -12,13 +12,16 @@ from server.models.processes import ProcessState
 from server.models.registry import Models
 from server.models.repository import Repository
 from server.models.status import ModelStatus, Role, State, VersionStatus, status
-from shoprank.errors import Conflict, FieldViolation, InvalidRequest, UserError
+from shoprank.bad_fields import BadFields
+from shoprank.errors import Conflict, UserError
 from shoprank.sources import CandidateSources
 from shoprank.traffic import Share, Traffic, steps
 from shoprank.v1 import model_pb2 as pb
 
 WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 60.0
+LEFT_SECONDS = 1.0
+"""Of the caller's time, for the reply."""
 LOOK_SECONDS = 0.02
 STATES = {state: pb.VersionState.Value(f"VERSION_STATE_{state.name}") for state in State}
 ROLES = {role: pb.VersionRole.Value(f"VERSION_ROLE_{role.name}") for role in Role}
@@ -36,19 +39,28 @@ class ModelAdmin:
 
     def LoadModel(self, request: pb.LoadModelRequest, context: grpc.ServicerContext) -> pb.LoadModelResponse:
         models = self._models.find(request.model)
-        models.load(_version(request.version))
+        bad = BadFields()
+        _version(request.version, bad)
+        bad.refuse(pb.LoadModelRequest)
+        models.load(request.version)
         return pb.LoadModelResponse(model=self._described(models))
 
     def UnloadModel(self, request: pb.UnloadModelRequest, context: grpc.ServicerContext) -> pb.UnloadModelResponse:
         models = self._models.find(request.model)
-        models.unload(_version(request.version))
+        bad = BadFields()
+        _version(request.version, bad)
+        bad.refuse(pb.UnloadModelRequest)
+        models.unload(request.version)
         return pb.UnloadModelResponse(model=self._described(models))
 
     def ActivateModel(
         self, request: pb.ActivateModelRequest, context: grpc.ServicerContext
     ) -> pb.ActivateModelResponse:
         models = self._models.find(request.model)
-        version, wait = _version(request.version), _wait(request)
+        bad, version = BadFields(), request.version
+        _version(version, bad)
+        wait = _wait(request, bad)
+        bad.refuse(pb.ActivateModelRequest)
         if request.validate_only:
             models.check(version, _expected(request))
         else:
@@ -64,7 +76,9 @@ class ModelAdmin:
         self, request: pb.RollbackModelRequest, context: grpc.ServicerContext
     ) -> pb.RollbackModelResponse:
         models = self._models.find(request.model)
-        wait = _wait(request)
+        bad = BadFields()
+        wait = _wait(request, bad)
+        bad.refuse(pb.RollbackModelRequest)
         version = models.rollback(_expected(request))
         processes = _await(models, version, wait, context)
         return pb.RollbackModelResponse(
@@ -76,8 +90,10 @@ class ModelAdmin:
     def SetTraffic(self, request: pb.SetTrafficRequest, context: grpc.ServicerContext) -> pb.SetTrafficResponse:
         models = self._models.find(request.model)
         asked = request.traffic
-        canary = _share(asked.canary, "traffic.canary") if asked.HasField("canary") else None
-        shadow = _share(asked.shadow, "traffic.shadow") if asked.HasField("shadow") else None
+        bad = BadFields()
+        canary = _share(asked.canary, "traffic.canary", bad) if asked.HasField("canary") else None
+        shadow = _share(asked.shadow, "traffic.shadow", bad) if asked.HasField("shadow") else None
+        bad.refuse(pb.SetTrafficRequest)
 
         def change(now: Traffic) -> Traffic:
             if asked.etag and asked.etag != now.etag:
@@ -147,36 +163,36 @@ def _process(state: ProcessState) -> pb.ProcessState:
     return pb.ProcessState(pid=state.pid, active_version=state.active or 0, loaded_versions=state.loaded)
 
 
-def _version(version: int, field: str = "version") -> int:
+def _version(version: int, bad: BadFields, field: str = "version") -> None:
     if version < 1:
-        raise InvalidRequest([FieldViolation(field, f"is {version}; versions are whole numbers from 1")])
-    return version
+        bad.add(field, f"is {version}; versions are whole numbers from 1")
 
 
-def _share(share: pb.TrafficShare, field: str) -> Share:
+def _share(share: pb.TrafficShare, field: str, bad: BadFields) -> Share | None:
+    _version(share.version, bad, f"{field}.version")
     try:
-        return Share(_version(share.version, f"{field}.version"), steps(share.percent))
-    except InvalidRequest:
-        raise
+        return Share(share.version, steps(share.percent))
     except UserError as error:
-        raise InvalidRequest([FieldViolation(f"{field}.percent", str(error))]) from error
+        bad.add(f"{field}.percent", str(error))
+        return None
 
 
 def _expected(request: pb.ActivateModelRequest | pb.RollbackModelRequest) -> int | None:
     return request.expected_current_version if request.HasField("expected_current_version") else None
 
 
-def _wait(request: pb.ActivateModelRequest | pb.RollbackModelRequest) -> float:
+def _wait(request: pb.ActivateModelRequest | pb.RollbackModelRequest, bad: BadFields) -> float:
     wait = request.wait_seconds if request.HasField("wait_seconds") else WAIT_SECONDS
     if not 0 <= wait <= MAX_WAIT_SECONDS:
-        raise InvalidRequest([FieldViolation("wait_seconds", f"is {wait:g}, not 0 to {MAX_WAIT_SECONDS:g}")])
+        bad.add("wait_seconds", f"is {wait:g}, not 0 to {MAX_WAIT_SECONDS:g}")
     return wait
 
 
 def _await(models: Models, version: int, wait: float, context: grpc.ServicerContext) -> list[ProcessState]:
-    """The state of every process, once all have the version active or half the caller's time is over."""
+    """The state of every process, once all have the version active, or the time to wait or the caller's is over."""
     remaining = context.time_remaining()
-    end = time.monotonic() + min(wait, wait if remaining is None else remaining / 2)
+    left = wait if remaining is None else max(remaining - LEFT_SECONDS, remaining / 2)
+    end = time.monotonic() + min(wait, left)
     while True:
         states = list(models.processes.states(models.name))
         if all(s.active == version for s in states) or time.monotonic() >= end:

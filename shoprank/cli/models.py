@@ -81,6 +81,23 @@ def load(
 
 
 @models.command()
+def unload(
+    context: typer.Context,
+    version: Number,
+    model: ModelName = "purchase",
+    model_repository: ModelRepository = FOLDER,
+    address: Address = None,
+) -> None:
+    """Have the servers no longer keep a version loaded that nobody is served by."""
+    if address:
+        with _client(context, address) as client:
+            client.unload(model, version)
+    else:
+        repository.unload(model_repository, model, version)
+    print(f"models: {model} version {version} is {'let go of' if address else 'no longer to be kept'}")
+
+
+@models.command()
 def activate(
     context: typer.Context,
     version: Number,
@@ -96,6 +113,7 @@ def activate(
             done = client.activate(model, version, expected=expected, validate_only=validate_only)
     elif validate_only:
         bundle.checked(model_repository, model, version)
+        bundle.require_active(model_repository, model, expected)
     else:
         bundle.activate(model_repository, model, version, expected)
     if validate_only:

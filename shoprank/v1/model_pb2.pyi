@@ -522,7 +522,9 @@ class ActivateModelRequest(_message.Message):
     validate_only: _builtins.bool
     """Verify and load it, and change nothing."""
     wait_seconds: _builtins.float
-    """Seconds to wait for the other processes to follow, 0 to 60; 5 where it is unset."""
+    """Seconds to wait for the other processes to follow, 0 to 60, and no longer than until a second before the call's
+    deadline; 5 where it is unset.
+    """
     def __init__(
         self,
         *,
@@ -595,7 +597,9 @@ class RollbackModelRequest(_message.Message):
     expected_current_version: _builtins.int
     """Version that must be active now; FAILED_PRECONDITION where it is another. Any where it is unset."""
     wait_seconds: _builtins.float
-    """Seconds to wait for the other processes to follow, 0 to 60; 5 where it is unset."""
+    """Seconds to wait for the other processes to follow, 0 to 60, and no longer than until a second before the call's
+    deadline; 5 where it is unset.
+    """
     def __init__(
         self,
         *,

@@ -200,6 +200,8 @@ def bad_requests(known: dict[str, Any]) -> dict[str, tuple[service_pb2.ModelInfe
     c = ("categorical", "INT64", list(categorical.shape), categorical.tobytes())
     too_many = request(x, c)
     too_many.raw_input_contents.append(b"")
+    much = request(("numeric", "FP64", [64, WIDTH], b""), outputs=("price",))
+    much.raw_input_contents.append(b"")
     both = request(x, c)
     both.inputs[0].contents.fp32_contents.append(1)
     typed = service_pb2.ModelInferRequest(model_name="purchase")
@@ -225,6 +227,7 @@ def bad_requests(known: dict[str, Any]) -> dict[str, tuple[service_pb2.ModelInfe
             request(x, (*c[:3], c[3][:-1])), f"'categorical' in raw_input_contents[1] has {len(c[3]) - 1} bytes",
         ),
         "raw for more inputs": (too_many, "raw_input_contents has 3 entries for 2 inputs"),
+        "raw for more, and more bad": (much, "not FP32; inputs lack 'categorical'; outputs[0] 'price' is no"),
         "raw and typed": (both, "inputs[0] 'numeric' has contents, though there are raw_input_contents"),
         "typed of another type": (typed, "'numeric' has int64_contents, but FP32 goes into fp32_contents"),
         "typed too short": (typed, "'categorical' has 11 elements, not 12"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import grpc
 import pytest
 
 from server.models.processes import OneProcess, ProcessState
-from shoprank import InvalidRequest, ServerError, bundle
+from shoprank import InvalidRequest, ServerError, bundle, traffic
 from shoprank.models import ModelClient
 from shoprank.traffic import Share
 from shoprank.v1 import model_pb2, model_pb2_grpc
@@ -68,6 +70,21 @@ def test_an_activation_waits_for_other_processes_and_says_who_is_behind(serve: C
     assert (followed.everywhere, [p.active for p in followed.processes]) == (True, [3, 3])
 
 
+def test_an_activation_waits_until_a_moment_before_the_callers_time_is_over(serve: Callable[..., Served]) -> None:
+    class Two(OneProcess):
+        def states(self, model: str) -> tuple[ProcessState, ...]:
+            return (*super().states(model), ProcessState(4242, 1, (1,)))
+
+    served = serve()
+    served.running.models.served.processes = Two()
+    began = time.monotonic()
+    with grpc.insecure_channel(served.address) as channel:
+        request = model_pb2.ActivateModelRequest(model="purchase", version=2, wait_seconds=60)
+        reply = model_pb2_grpc.ModelServiceStub(channel).ActivateModel(request, timeout=4)
+    assert not reply.everywhere
+    assert 2.5 < time.monotonic() - began < 4
+
+
 def test_the_version_expected_must_be_active(serve: Callable[..., Served]) -> None:
     served = serve()
     with pytest.raises(ServerError, match="version 1 is active, not 2") as error:
@@ -104,6 +121,7 @@ def test_validate_only_changes_nothing(serve: Callable[..., Served]) -> None:
     served = serve()
     done = served.admin.activate("purchase", 2, validate_only=True)
     assert (done.model.current, done.everywhere) == (1, False)
+    assert [(p.active, p.loaded) for p in done.processes] == [(1, (1, 2))]
     assert bundle.linked(served.repository, "purchase") == 1
 
 
@@ -119,10 +137,23 @@ def test_versions_are_loaded_and_unloaded(serve: Callable[..., Served]) -> None:
     assert served.admin.list("purchase")[0].versions[2].state == "loaded"
     after = served.admin.unload("purchase", 3)
     assert (after.traffic.loaded, after.versions[2].state) == ((), "available")
-    for version, code in ((1, "FAILED_PRECONDITION"), (3, "NOT_FOUND"), (9, "NOT_FOUND")):
+    assert served.admin.unload("purchase", 3) == after  # the answer to the first may have been lost
+    for version, code in ((1, "FAILED_PRECONDITION"), (9, "NOT_FOUND")):
         with pytest.raises(ServerError) as error:
             served.admin.unload("purchase", version)
         assert error.value.code == code
+
+
+def test_a_version_that_was_kept_can_be_let_go_of_once_its_files_are_gone(
+    serve: Callable[..., Served], repository: Path
+) -> None:
+    traffic.write(repository / "purchase", traffic.Traffic(loaded=(3, 4)))
+    assert run("unload", "4", "--model-repository", str(repository)).returncode == 0
+    shutil.rmtree(repository / "purchase" / "3")
+    served = serve()
+    assert served.admin.unload("purchase", 3).traffic.loaded == ()
+    gone = run("unload", "4", "--address", served.address)
+    assert (gone.returncode, "no version 4 in" in gone.stderr) == (2, True)
 
 
 def test_traffic_that_changed_meanwhile_is_not_written_over(serve: Callable[..., Served]) -> None:
@@ -146,9 +177,15 @@ def test_traffic_that_changed_meanwhile_is_not_written_over(serve: Callable[...,
         (model_pb2.SetTrafficRequest(
             model="purchase", traffic=model_pb2.Traffic(shadow=model_pb2.TrafficShare(percent=5))
         ), "traffic.shadow.version"),
+        (model_pb2.ActivateModelRequest(model="purchase", wait_seconds=-1), "version wait_seconds"),
+        (model_pb2.SetTrafficRequest(
+            model="purchase", traffic=model_pb2.Traffic(
+                canary=model_pb2.TrafficShare(percent=400), shadow=model_pb2.TrafficShare(version=-3, percent=400)
+            )
+        ), "traffic.canary.version traffic.canary.percent traffic.shadow.version traffic.shadow.percent"),
     ],
 )  # fmt: skip
-def test_a_bad_field_is_named(serve: Callable[..., Served], request_: object, field: str) -> None:
+def test_every_bad_field_is_named(serve: Callable[..., Served], request_: object, field: str) -> None:
     from shoprank.requests import typed
 
     with grpc.insecure_channel(serve().address) as channel:
@@ -158,7 +195,7 @@ def test_a_bad_field_is_named(serve: Callable[..., Served], request_: object, fi
             method(request_)
     wrong = typed(error.value)
     assert isinstance(wrong, InvalidRequest)
-    assert [v.field for v in wrong.violations] == [field]
+    assert [v.field for v in wrong.violations] == field.split()
 
 
 @pytest.mark.parametrize("model", ["nothing", "", "../purchase"])
@@ -192,11 +229,18 @@ def test_the_commands_work_on_the_disk_and_through_a_server(
     assert "shadow: version 2, 1 %" in said("traffic", "--shadow", "2", "--shadow-percent", "1")
     assert "canary: version 3, 20 %" in said("traffic", "--canary-percent", "20")
     assert "version 3 is good" in said("activate", "3", "--validate-only")
+    other = run("activate", "3", "--validate-only", "--if-current", "2", *where)
+    assert (other.returncode, "version 1 is active, not 2" in other.stderr) == (1, True)
     assert "version 2" in said("load", "2")
     listed = said("list")
     assert "canary 20 %" in listed
     assert "shadow 1 %" in listed
     assert "canary: none" in said("traffic", "--canary", "0")
+    serves = run("unload", "2", *where)
+    assert (serves.returncode, "version 2 serves; activate another" in serves.stderr) == (1, True)
+    assert "shadow: none" in said("traffic", "--shadow", "0")
+    assert "version 2" in said("unload", "2")
+    assert traffic.read(repository / "purchase") == traffic.Traffic()
     assert bundle.linked(repository, "purchase") == 1
     refused = run("activate", "2", "--if-current", "3", *where)
     assert refused.returncode == 1

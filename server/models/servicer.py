@@ -39,18 +39,12 @@ class ModelAdmin:
 
     def LoadModel(self, request: pb.LoadModelRequest, context: grpc.ServicerContext) -> pb.LoadModelResponse:
         models = self._models.find(request.model)
-        bad = BadFields()
-        _version(request.version, bad)
-        bad.refuse(pb.LoadModelRequest)
-        models.load(request.version)
+        models.load(_checked_version(request))
         return pb.LoadModelResponse(model=self._described(models))
 
     def UnloadModel(self, request: pb.UnloadModelRequest, context: grpc.ServicerContext) -> pb.UnloadModelResponse:
         models = self._models.find(request.model)
-        bad = BadFields()
-        _version(request.version, bad)
-        bad.refuse(pb.UnloadModelRequest)
-        models.unload(request.version)
+        models.unload(_checked_version(request))
         return pb.UnloadModelResponse(model=self._described(models))
 
     def ActivateModel(
@@ -161,6 +155,13 @@ def _share_message(share: Share | None) -> pb.TrafficShare | None:
 
 def _process(state: ProcessState) -> pb.ProcessState:
     return pb.ProcessState(pid=state.pid, active_version=state.active or 0, loaded_versions=state.loaded)
+
+
+def _checked_version(request: pb.LoadModelRequest | pb.UnloadModelRequest) -> int:
+    bad = BadFields()
+    _version(request.version, bad)
+    bad.refuse(type(request))
+    return request.version
 
 
 def _version(version: int, bad: BadFields, field: str = "version") -> None:

@@ -29,6 +29,7 @@ class ReasonKind(StrEnum):
     SEGMENT = "segment"
     POPULAR = "popular"
     VIEWED = "viewed"
+    FILLS_UP = "fills_up"
     UNKNOWN = "unknown"
     """Of a newer server."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from feature_repo.transforms import F32
 from server.catalogue import Catalogue
 from server.retrieval.history import DAY, History
 from server.retrieval.retriever import Candidates, Retriever
@@ -15,6 +16,8 @@ ABOUT = {
     "SIMILAR": "similar to {name}, which you know",
 }
 """Reasons that name an item of the user's."""
+MANY = 5
+"""Distinct buyers in 28 days of what many people buy: fewer are a coincidence in a shop of any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +34,28 @@ POPULAR = Reason("POPULAR", "many people buy this now")
 SEGMENT = Reason("SEGMENT", "popular with households like yours")
 VIEWED = Reason("VIEWED", "you looked at this")
 BOUGHT_ONCE = Reason("BOUGHT_BEFORE", "you bought this before")
+FILLS_UP = Reason("FILLS_UP", "also in the catalogue")
 
 
-def reasons(retriever: Retriever, history: History, slate: Candidates, catalogue: Catalogue) -> list[Reason]:
-    """What speaks for each item of a slate: the user's own purchases, else the source that ranks it highest."""
+def reasons(
+    retriever: Retriever, history: History, slate: Candidates, catalogue: Catalogue, buyers: F32
+) -> list[Reason]:
+    """What speaks for each item of a slate: the user's own purchases, else the source that ranks it highest.
+
+    buyers: float32 (k,), those of each item in the last 28 days, NaN where unknown.
+    """
     found = _of_history(history, slate)
     for source, places in _by_source(slate, found):
         told = retriever.sources[source]
         if told.reason in ABOUT:
             items = slate.items[places]
             for place, other in zip(places, retriever.because(told, history, items).tolist(), strict=True):
-                found[place] = _about(told.reason, retriever.item_ids[other], catalogue) if other >= 0 else POPULAR
+                found[place] = _about(told.reason, retriever.item_ids[other], catalogue) if other >= 0 else None
             continue
         for place in places:
             found[place] = _of_kind(told.reason, retriever.item_ids[slate.items[place]], catalogue)
-    return [reason or POPULAR for reason in found]
+    popular = (buyers >= MANY).tolist()
+    return [reason or (POPULAR if many else FILLS_UP) for reason, many in zip(found, popular, strict=True)]
 
 
 def _by_source(slate: Candidates, found: list[Reason | None]) -> Iterator[tuple[int, list[int]]]:
@@ -86,9 +96,9 @@ def _about(kind: str, item_id: str, catalogue: Catalogue) -> Reason:
     return Reason(kind, ABOUT[kind].format(name=catalogue.name(item_id)), item_id)
 
 
-def _of_kind(kind: str, item_id: str, catalogue: Catalogue) -> Reason:
+def _of_kind(kind: str, item_id: str, catalogue: Catalogue) -> Reason | None:
     if kind == "SEGMENT":
         return SEGMENT
     if kind == "CATEGORY" and (described := catalogue.describe(item_id)) and described.subcategory:
         return Reason("CATEGORY", f"sells well in {described.subcategory.lower()}, where you shop")
-    return POPULAR
+    return None

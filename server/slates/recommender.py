@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.schema import ITEM_NUMBERS
 from server.call import Call
 from server.catalogue import Catalogue
 from server.items import Found, Shelf
@@ -23,6 +24,8 @@ from server.slates.reasons import Reason, reasons
 from server.towers import Asked
 from shoprank.bundle import Manifest
 from shoprank.errors import BundleError, NotFound
+
+BUYERS = [feature.name for feature in ITEM_NUMBERS].index("item_buyers_28d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ class Recommender:
         groups = found.shelf.rows.keys[found.positions[:, None], COLUMNS]
         slate = draw(logits, groups, candidates.items, retriever.tokens, query.rules, query.top_k, query.seed)
         shown = candidates.take(slate.chosen)
-        why = reasons(retriever, history, shown, self._catalogue)
+        buyers = found.shelf.rows.numbers[found.positions[slate.chosen], BUYERS]
+        why = reasons(retriever, history, shown, self._catalogue, buyers)
         call.mark("rules")
         return Recommendation(
             found, slate, shown, why, purchase, logits, retriever.names, query.seed, status, time, model.manifest

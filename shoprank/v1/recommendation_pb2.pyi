@@ -44,9 +44,11 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_SEGMENT: _ReasonKind.ValueType  # 7
     """It sells well to users who buy from the same subcategories."""
     REASON_KIND_POPULAR: _ReasonKind.ValueType  # 8
-    """It sells well."""
+    """Five people or more bought it in the last 28 days."""
     REASON_KIND_VIEWED: _ReasonKind.ValueType  # 9
     """The user looked at it."""
+    REASON_KIND_FILLS_UP: _ReasonKind.ValueType  # 10
+    """None of these: it fills the slate up."""
 
 class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
     """What speaks for an item."""
@@ -68,9 +70,11 @@ REASON_KIND_CATEGORY: ReasonKind.ValueType  # 6
 REASON_KIND_SEGMENT: ReasonKind.ValueType  # 7
 """It sells well to users who buy from the same subcategories."""
 REASON_KIND_POPULAR: ReasonKind.ValueType  # 8
-"""It sells well."""
+"""Five people or more bought it in the last 28 days."""
 REASON_KIND_VIEWED: ReasonKind.ValueType  # 9
 """The user looked at it."""
+REASON_KIND_FILLS_UP: ReasonKind.ValueType  # 10
+"""None of these: it fills the slate up."""
 Global___ReasonKind: _TypeAlias = ReasonKind  # noqa: Y015
 
 class _Likeness:

@@ -103,6 +103,18 @@ def test_an_unknown_user_is_recommended_what_sells_best(client: Client) -> None:
     assert len(slate) == 30
 
 
+def test_what_hardly_anybody_bought_lately_is_not_called_popular(client: Client, trained: Shop) -> None:
+    slate = client.recommend("never seen", candidates=ITEMS, top_k=ITEMS)
+    end = trained.schedule.test
+    events = pq.read_table(trained.paths.events, filters=[("event_type", "=", "purchase")]).to_pandas()
+    lately = events[(events.event_time >= end - timedelta(days=28)) & (events.event_time < end)]
+    buyers = lately.groupby("item_id").user_id.nunique()
+    popular = {one.item_id for one in slate if one.reason.kind is ReasonKind.POPULAR}
+    assert popular == set(buyers[buyers >= 5].index)
+    rest = {(one.reason.kind, one.reason.text) for one in slate if one.item_id not in popular}
+    assert rest == {(ReasonKind.FILLS_UP, "also in the catalogue")}
+
+
 def test_what_is_told_of_an_unknown_user_counts(client: Client) -> None:
     slate = client.recommend("never seen", candidates=30, top_k=30, traits={"age": "25-34", "income": "1"})
     assert slate.feature_status.user.value == "missing"

@@ -155,7 +155,8 @@ def test_a_slate_says_for_which_item_of_the_user_a_learned_source_speaks(
     new = np.setdiff1d(np.arange(ITEMS, dtype=np.int32), history.items)[:9]
     slate = Candidates(new, np.full(9, 1 << own, np.uint32), np.full(9, own, np.int32))
     speaking = retriever.because(retriever.sources[own], history, new)
-    for reason, item in zip(reasons(retriever, history, slate, Names()), speaking.tolist(), strict=True):
+    said = reasons(retriever, history, slate, Names(), np.zeros(9, np.float32))
+    for reason, item in zip(said, speaking.tolist(), strict=True):
         assert (reason.kind, reason.item_id) == ("ALSO_BOUGHT", retriever.item_ids[item])
         assert reason.text == f"bought by people who buy item {retriever.item_ids[item]}"
 

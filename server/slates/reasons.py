@@ -18,6 +18,12 @@ ABOUT = {
 """Reasons that name an item of the user's."""
 MANY = 5
 """Distinct buyers in 28 days of what many people buy: fewer are a coincidence in a shop of any size."""
+REGULAR = 3
+"""Purchases from which on the days between them are a habit: two have one gap, which may be chance."""
+MISSED = 4
+"""Gaps without a purchase after which a habit is over: gaps vary, and a purchase may be made elsewhere."""
+SHORTEST = 7.0
+"""Days that a gap counts at least in that: who buys every day may be away for some weeks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +83,20 @@ def _of_history(history: History, slate: Candidates) -> list[Reason | None]:
         own.any(axis=0), history.purchases[at], history.first_at[at], history.last_at[at], history.interest[at],
     )  # fmt: skip
     return [
-        _of_purchases(count, first_at, last_at, interest) if there else None
+        _of_purchases(count, first_at, last_at, interest, history.time) if there else None
         for there, count, first_at, last_at, interest in zip(*(c.tolist() for c in columns), strict=True)
     ]
 
 
-def _of_purchases(count: float, first_at: int, last_at: int, interest: float) -> Reason | None:
+def _of_purchases(count: float, first_at: int, last_at: int, interest: float, time: int) -> Reason | None:
     if count <= 0:
         return VIEWED if interest > 0 else None
-    gap = (last_at - first_at) / DAY / (count - 1) if count > 1 else 0.0
-    if count < 2 or gap < 0.5:
-        return BOUGHT_ONCE if count < 2 else Reason("BOUGHT_BEFORE", f"you bought this {count:.0f} times")
+    if count < 2:
+        return BOUGHT_ONCE
+    gap = (last_at - first_at) / DAY / (count - 1)
+    over = (time - last_at) / DAY > MISSED * max(gap, SHORTEST)
+    if count < REGULAR or gap < 0.5 or over:
+        return Reason("BOUGHT_BEFORE", f"you bought this {count:.0f} times")
     days = "every day" if gap < 1.5 else f"every {gap:.0f} days"
     return Reason("BUYS_REGULARLY", f"you buy this about {days}", gap_days=gap)
 

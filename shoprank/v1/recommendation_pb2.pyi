@@ -30,9 +30,9 @@ class _ReasonKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasonKind
     REASON_KIND_UNSPECIFIED: _ReasonKind.ValueType  # 0
     """Not said."""
     REASON_KIND_BUYS_REGULARLY: _ReasonKind.ValueType  # 1
-    """The user buys it again and again."""
+    """The user buys it again and again: three times or more, the last time not long ago."""
     REASON_KIND_BOUGHT_BEFORE: _ReasonKind.ValueType  # 2
-    """The user bought it: once, or several times without a day between them."""
+    """The user bought it: once or twice, or several times without a day between them or until long ago."""
     REASON_KIND_BOUGHT_TOGETHER: _ReasonKind.ValueType  # 3
     """It is bought in one basket with an item of the user's."""
     REASON_KIND_ALSO_BOUGHT: _ReasonKind.ValueType  # 4
@@ -56,9 +56,9 @@ class ReasonKind(_ReasonKind, metaclass=_ReasonKindEnumTypeWrapper):
 REASON_KIND_UNSPECIFIED: ReasonKind.ValueType  # 0
 """Not said."""
 REASON_KIND_BUYS_REGULARLY: ReasonKind.ValueType  # 1
-"""The user buys it again and again."""
+"""The user buys it again and again: three times or more, the last time not long ago."""
 REASON_KIND_BOUGHT_BEFORE: ReasonKind.ValueType  # 2
-"""The user bought it: once, or several times without a day between them."""
+"""The user bought it: once or twice, or several times without a day between them or until long ago."""
 REASON_KIND_BOUGHT_TOGETHER: ReasonKind.ValueType  # 3
 """It is bought in one basket with an item of the user's."""
 REASON_KIND_ALSO_BOUGHT: ReasonKind.ValueType  # 4

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 from shoprank.errors import UserError
 
 T = TypeVar("T")
+Signature = tuple[tuple[int, ...] | None, ...]
+"""What `stat` says of each file, of its mode and owner too by the time of their change; None where there is none."""
 INTERVAL = 1.0
 """Seconds between two looks at the files, at least."""
 
@@ -22,7 +24,8 @@ class Reloaded(Generic[T]):
     """The value that `read` makes of some files; a file that went bad is logged and the last good value stays.
 
     No thread: whoever asks for the value looks at the files, at most once an interval (seconds). `read` raises
-    UserError.
+    UserError; what it refused is read again at every look, for it may be good later as it is, such as a certificate
+    whose time has not come. The same complaint is logged once.
     """
 
     def __init__(self, files: Sequence[Path], read: Callable[[], T], interval: float = INTERVAL) -> None:
@@ -30,8 +33,9 @@ class Reloaded(Generic[T]):
         self._read = read
         self._interval = interval
         self._lock = threading.Lock()
-        self._seen = self._signature()
+        self._seen: Signature | None = self._signature()
         self._value = read()
+        self._complaint = ""
         self._next = monotonic() + interval
 
     @property
@@ -54,26 +58,29 @@ class Reloaded(Generic[T]):
         self._next = monotonic() + self._interval
         if (found := self._signature()) == self._seen:
             return
-        # Taken before reading, so that what is written while it is read is seen at the next look.
-        self._seen = found
         names = ", ".join(map(str, self._files))
         try:
             self._value = self._read()
         except UserError as error:
-            log.error("%s changed and cannot be used, the former stays in force: %s", names, error)
+            self._seen = None
+            if (complaint := str(error)) != self._complaint:
+                log.error("%s changed and cannot be used, the former stays in force: %s", names, complaint)
+            self._complaint = complaint
         else:
+            self._seen = found  # from before the read, so that what is written meanwhile is seen at the next look
+            self._complaint = ""
             log.info("%s changed and was read again", names)
 
-    def _signature(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def _signature(self) -> Signature:
         return tuple(map(_signature, self._files))
 
 
-def _signature(file: Path) -> tuple[int, int, int] | None:
+def _signature(file: Path) -> tuple[int, ...] | None:
     try:
         status = file.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def content(file: Path, limit: int) -> bytes:

@@ -76,9 +76,9 @@ def read(certificate: Path, key: Path, client_ca: Path | None) -> Served:
     leaf = _certificates(certificate, chain_pem)[0]
     now = datetime.now(UTC)
     if leaf.not_valid_after_utc <= now:
-        raise UserError(f"{certificate}: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        raise UserError(f"{certificate}: expired at {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC")
     if leaf.not_valid_before_utc > now:
-        raise UserError(f"{certificate}: not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
+        raise UserError(f"{certificate}: not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC")
     if not _is_served(leaf):
         raise UserError(f"{certificate}: is served with RSA keys of {MIN_RSA_BITS} bits or more, P-256 and P-384 alone")
     if _spki(leaf.public_key()) != _spki(_public_key(key, key_pem)):

@@ -84,7 +84,9 @@ class Exposition:
         how = {"timeout": REQUEST_SECONDS, "get_stderr": lambda self: _Log()}
         server.RequestHandlerClass = type(handler.__name__, (handler,), how)
         server.handle_error = _failed  # type: ignore[method-assign]  # its own prints a traceback for who sends nothing
-        return cls(block, authority(telemetry.metrics_host, server.server_port), server, thread)
+        address = authority(telemetry.metrics_host, server.server_port)
+        log.info("metrics are served on http://%s/metrics", address)
+        return cls(block, address, server, thread)
 
     def stop(self) -> None:
         """Serve no more, and remove the block."""

@@ -36,6 +36,13 @@ def test_a_taken_metrics_port_is_named(measured: Begin, trained: Shop) -> None:
         start(settings(trained.paths.root, trained.models, telemetry={"metrics_port": port}))
 
 
+def test_the_log_says_which_free_port_the_metrics_took(measured: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    address = measured().metrics
+    assert f"metrics are served on http://{address}/metrics" in caplog.messages
+    assert not address.endswith(":0")
+
+
 def test_openmetrics_is_served_to_who_asks_for_it_and_nothing_but_get(measured: Begin) -> None:
     url = f"http://{measured().metrics}/metrics"
     asked = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text; version=1.0.0"})

@@ -15,9 +15,9 @@ class Assignment:
 
     settings: with the port that all workers share. place: 0 ≤ place < workers, decides its cores; for a moment of a
     rolling restart two workers have one place. slot: 0 ≤ slot ≤ workers, no two living workers have the same, and a
-    worker may take over the slot of one that ended. cores: what it may run on, all of them where it is empty. block:
-    name of the supervisor's block of telemetry, None where metrics are off. pseudonym_key: for user ids in logs, where
-    the settings name no file of one.
+    worker takes over the slot of the one that ended in its place. cores: what it may run on, all of them where it is
+    empty. block: name of the supervisor's block of telemetry, None where metrics are off. pseudonym_key: for user ids
+    in logs, where the settings name no file of one.
     """
 
     settings: Settings

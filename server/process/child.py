@@ -50,6 +50,9 @@ class Child:
         ours.send(assignment)
         return cls(assignment, process, ours)
 
+    def __str__(self) -> str:
+        return f"worker {self.place}, slot {self.assignment.slot}, process {self.process.pid},"
+
     @property
     def place(self) -> int:
         """Its place among the workers."""

@@ -48,6 +48,7 @@ class Supervisor:
         self._failures = [0] * self._workers
         self._not_before = [0.0] * self._workers
         self._renewing: list[Child] = []
+        self._left: dict[int, int] = {}  # by place, the slot that its next worker takes over
         self._exposition: Exposition | None = None
         self._announced = False
         self._stopping = False
@@ -122,7 +123,7 @@ class Supervisor:
     def _renew(self) -> None:
         """One step of a rolling restart: the first of those to be replaced ends once another serves in its place."""
         self._renewing = [child for child in self._renewing if child in self._children]
-        if not self._renewing or self._renewing[0].stopping:
+        if not self._renewing or any(child.stopping for child in self._children):
             return
         old = self._renewing[0]
         new = next((c for c in self._children if c.place == old.place and c is not old and not c.stopping), None)
@@ -139,13 +140,28 @@ class Supervisor:
                 self._spawn(place)
 
     def _spawn(self, place: int) -> None:
-        taken = {child.assignment.slot for child in self._children}
-        slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        slot = self._slot(place)
         pinned = self._settings.process.pin and self._workers > 1
         mine = cores.share(self._cores, place, self._workers) if pinned else ()
         block = self._exposition.block.name if self._exposition else None
         key = self._pseudonym_key
         self._children.append(Child.spawn(Assignment(self._settings, place, slot, self._workers, mine, key, block)))
+
+    def _slot(self, place: int) -> int:
+        """The slot that the place's last worker left, so that it is told of as down no more; else one that is free."""
+        if (left := self._left.pop(place, None)) is not None:
+            return left
+        taken = {child.assignment.slot for child in self._children} | set(self._left.values())
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    def _leave(self, child: Child) -> None:
+        """Keep the slot of a worker that has ended for the next one of its place; where there is one, none is down."""
+        place, slot = child.place, child.assignment.slot
+        filled = any(other.place == place and not other.stopping for other in self._children)
+        if not filled and place not in self._left:
+            self._left[place] = slot
+        elif self._exposition:
+            self._exposition.block.release(slot)
 
     def _look_at_the_time(self) -> None:
         """Kill workers that take too long to start, to say something, or to end."""
@@ -158,7 +174,7 @@ class Supervisor:
             else:
                 late, why = now - child.started > process.start_seconds, "has not started in time"
             if late:
-                log.error("worker %d, process %d, %s: killed", child.place, child.process.pid, why)
+                log.error("%s %s: killed", child, why)
                 child.kill()
 
     def _hear(self, child: Child) -> None:
@@ -194,11 +210,12 @@ class Supervisor:
     def _ended(self, child: Child) -> None:
         code = child.end()
         self._children.remove(child)
+        self._leave(child)
         self._tell_all()
         if child.stopping or self._stopping:
             while_starting = not child.serving and code == -signal.SIGTERM  # nothing heeds the signal by then
             if code and not while_starting:
-                log.error("worker %d, process %d, ended with %d", child.place, child.process.pid, code)
+                log.error("%s ended with %d", child, code)
             return
         if child.serving and monotonic() - child.started > STEADY:
             self._failures[child.place] = 0
@@ -206,7 +223,7 @@ class Supervisor:
         pause = min(self._settings.process.restart_seconds * 2 ** (self._failures[child.place] - 1), MAX_PAUSE)
         self._not_before[child.place] = monotonic() + pause
         reason = f": {child.error}" if child.error else ""
-        log.error("worker %d, process %d, ended with %d%s", child.place, child.process.pid, code, reason)
+        log.error("%s ended with %d%s", child, code, reason)
         if not child.serving:
             self._renewing = []  # what does not start must not replace what serves
             self._give_up_where_none_serves(child)

@@ -82,6 +82,10 @@ class Block:
         cells = memoryview(self._memory)[start : start + 8 * LAYOUT.width].cast("d")
         return Slot(head, cells, Window(*self._window(index)))
 
+    def release(self, index: int) -> None:
+        """Say of a slot whose process has ended that nobody is missing. What was counted in it stays."""
+        np.frombuffer(self._memory, np.float64, HEAD, _at(index))[PID] = 0.0
+
     def heads(self) -> npt.NDArray[np.float64]:
         """The slots' heads, float64 (slots, 8), as they are now."""
         return np.stack([np.frombuffer(self._memory, np.float64, HEAD, _at(i)) for i in range(self.slots)])

@@ -20,6 +20,7 @@ import pytest
 from shoprank.client import Client
 from shoprank.v1 import model_pb2, model_pb2_grpc, ranking_pb2, ranking_pb2_grpc
 from tests.conftest import Shop
+from tests.integration.telemetry.conftest import scrape
 from tests.serving import CANDIDATES, Callers, Serve, Served, answers, eventually
 
 
@@ -45,6 +46,13 @@ def test_workers_share_a_port_and_the_cores(pair: Served) -> None:
     assert set(connected) == set(workers)
     users = re.findall(r'"user": "(u_[0-9a-f]{20})"', served.said()[before:])
     assert (len(users), len(set(users))) == (64, 1)  # all workers call a user the same
+
+
+def up(served: Served) -> list[float]:
+    """`shoprank_worker_up` of each slot that has it."""
+    found = re.search(r"http://(\S+)/metrics", served.said())
+    assert found
+    return [value for (name, _), value in scrape(found[1]).items() if name == "shoprank_worker_up"]
 
 
 def test_a_killed_worker_is_replaced_and_callers_that_retry_see_nothing(pair: Served) -> None:
@@ -114,6 +122,19 @@ def test_sighup_replaces_every_worker_without_a_failed_call(pair: Served) -> Non
     assert callers.failures() == {}
     assert callers.wrong == []
     assert callers.outcomes["answered"] > 100
+
+
+def test_after_a_rolling_restart_and_a_killed_worker_none_is_told_of_as_down(serve: Serve) -> None:
+    served = serve("--workers", "2", SHOPRANK_TELEMETRY__METRICS_PORT="0", SHOPRANK_PROCESS__RESTART_SECONDS="0")
+    before = served.workers()
+    served.send(signal.SIGHUP)
+    eventually(lambda: len(served.serving()) == 2 and not set(served.workers()) & set(before), 60)
+    killed, other = served.workers()
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: killed not in served.workers() and len(served.serving()) == 2)
+    assert other in served.workers()
+    assert up(served) == [1, 1]
+    assert re.search(rf"worker \d, slot \d, process {killed}, ended with -9", served.said())
 
 
 def test_workers_end_when_their_supervisor_is_killed(serve: Serve) -> None:

@@ -80,7 +80,11 @@ class OnlineFeatures:
         return self._reader.version(self._items)
 
     def check(self) -> None:
-        """Raise where the store has no items too: none were ever written, or it has lost what it had."""
+        """Raise where the store has no items too: none were ever written, or it has lost what it had.
+
+        A store that took the place of the one that is read is read from now on.
+        """
+        self._reader.check()
         if not self.items_version():
             raise StoreNotReady(NO_ITEMS)
 

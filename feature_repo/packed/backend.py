@@ -56,7 +56,7 @@ class Backend(Protocol):
         ...
 
     def version(self, table: str) -> int:
-        """A number that grows with every write to the table."""
+        """A number that grows with every write to the table, and is another where the store is; 0 before the first."""
         ...
 
     def get_at(
@@ -72,6 +72,11 @@ class Backend(Protocol):
 
     def clear(self, table: str) -> None:
         """Remove all rows of the table."""
+        ...
+
+    def check(self, tables: Sequence[str]) -> None:
+        """Look whether what is open of the tables is what lies there now, and open it anew where it is not. Raises
+        FeatureStoreError where it was removed and nothing is in its place."""
         ...
 
     def close(self) -> None:

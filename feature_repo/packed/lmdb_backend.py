@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,10 +27,29 @@ LAYOUT = b"\0layout:"
 WRITE = b"\0write:"
 """Keys of what is not a row. No row's key begins with a zero byte, so these come first."""
 
-_open: dict[Path, lmdb.Environment] = {}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An environment of this process. file: device and inode of what it has mapped. before: what is added to its count
+    of writes, so that a version is above those of the files that this process had open in its place before.
+    """
+
+    env: lmdb.Environment
+    file: tuple[int, int] | None
+    before: int = 0
+
+    def version(self, txn: Any) -> int:
+        """The table's version; 0 where nothing was ever written."""
+        count = int.from_bytes(txn.get(VERSION) or b"", "little")
+        return count + self.before if count else 0
+
+
+_open: dict[Path, _Opened] = {}
 """Environments of this process: LMDB allows a folder to be open once a process, so stores share them."""
 _opening = threading.Lock()
-_inherited: list[dict[Path, lmdb.Environment]] = []
+_inherited: list[dict[Path, _Opened]] = []
 
 
 def _forget() -> None:
@@ -66,10 +87,10 @@ class LmdbBackend:
         return [self._get(table, keys) for table, keys in requests]
 
     def _get(self, table: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        if (env := self._environment(table)) is None:
+        if (opened := self._opened(table)) is None:
             return [None] * len(keys)
         try:
-            with env.begin() as txn:
+            with opened.env.begin() as txn:
                 return list(map(txn.get, keys))
         except (lmdb.Error, OSError) as error:
             with self._translated(table):
@@ -79,8 +100,9 @@ class LmdbBackend:
         """See `Backend.put`; one transaction, so a failure leaves everything as it was."""
         written = Written()
         with self._translated(table):
-            env = self._environment(table, create=True)
-            assert env is not None
+            opened = self._opened(table, create=True)
+            assert opened is not None
+            env = opened.env
             env.reader_check()  # readers that were killed would keep the pages they read from being used again
             with env.begin(write=True) as txn:
                 for layout in layouts:
@@ -98,8 +120,14 @@ class LmdbBackend:
 
     def version(self, table: str) -> int:
         """See `Backend.version`."""
-        (count,) = self._get(table, [VERSION])
-        return int.from_bytes(count or b"", "little")
+        if (opened := self._opened(table)) is None:
+            return 0
+        try:
+            with opened.env.begin() as txn:
+                return opened.version(txn)
+        except (lmdb.Error, OSError) as error:
+            with self._translated(table):
+                raise error
 
     def get_at(
         self, requests: Sequence[tuple[str, Sequence[bytes]]], table: str
@@ -110,23 +138,24 @@ class LmdbBackend:
 
     def changed(self, table: str, since: int) -> tuple[int, list[bytes] | None]:
         """See `Backend.changed`."""
-        if (env := self._environment(table)) is None:
+        if (opened := self._opened(table)) is None:
             return 0, None
-        with self._translated(table), env.begin() as txn:
-            version = int.from_bytes(txn.get(VERSION) or b"", "little")
-            if not since <= version <= since + KEPT_WRITES:
+        before = opened.before
+        with self._translated(table), opened.env.begin() as txn:
+            version = opened.version(txn)
+            if not before <= since <= version <= since + KEPT_WRITES:
                 return version, None
-            writes = [txn.get(_write_key(number)) for number in range(since + 1, version + 1)]
+            writes = [txn.get(_write_key(number - before)) for number in range(since + 1, version + 1)]
         known = [entry for entry in writes if entry is not None]
         return version, [key for entry in known for key in journal_keys(entry)] if len(known) == len(writes) else None
 
     def clear(self, table: str) -> None:
         """See `Backend.clear`. The file stays, and the room in it is used again: other processes have it open."""
-        if (env := self._environment(table)) is None:
+        if (opened := self._opened(table)) is None:
             return
-        with self._translated(table), env.begin(write=True) as txn:
+        with self._translated(table), opened.env.begin(write=True) as txn:
             count = txn.get(VERSION)
-            txn.drop(env.open_db(), delete=False)
+            txn.drop(opened.env.open_db(), delete=False)
             if count is not None:
                 txn.put(VERSION, count)
             _advance(txn, None)
@@ -135,8 +164,22 @@ class LmdbBackend:
         """See `Backend.close`."""
         with _opening:
             for folder in self._folders.values():
-                if (env := _open.pop(folder, None)) is not None:
-                    env.close()
+                if (opened := _open.pop(folder, None)) is not None:
+                    opened.env.close()
+
+    def check(self, tables: Sequence[str]) -> None:
+        """See `Backend.check`."""
+        for table in tables:
+            folder = self.folder(table)
+            opened = _open.get(folder)
+            if opened is None or (found := _file(folder)) == opened.file:
+                continue
+            if found is None:
+                raise FeatureStoreError(
+                    f"{folder}: the online store was removed; what it had is read until `shoprank materialize` has "
+                    "made another"
+                )
+            self._opened(table, create=True)
 
     def folder(self, table: str) -> Path:
         """Where a table lies: a folder a project, in it one a view."""
@@ -145,28 +188,42 @@ class LmdbBackend:
             known = self._folders[table] = self.path / quote(project, safe="") / quote(view, safe="")
         return known
 
-    def _environment(self, table: str, create: bool = False) -> lmdb.Environment | None:
-        """The table's environment, opened once a process; None where it is not there and not to be made."""
+    def _opened(self, table: str, create: bool = False) -> _Opened | None:
+        """The table's environment, opened once a process; None where it is not there and not to be made.
+
+        create: make it where it is not there, and open it anew where another file has taken the place of its own.
+        """
         folder = self.folder(table)
-        if (known := _open.get(folder)) is not None:
+        known = _open.get(folder)
+        if known is not None and not create:
             return known
-        if not create and not (folder / "data.mdb").is_file():
+        if not create and _file(folder) is None:
             return None
-        with _opening:
-            if folder not in _open:
+        with _opening, self._translated(table):
+            known = _open.get(folder)
+            if known is None or (create and known.file != _file(folder)):
                 folder.mkdir(parents=True, exist_ok=True)
-                with self._translated(table):
-                    env = lmdb.open(
-                        str(folder),
-                        map_size=self._map_size,
-                        max_readers=1_024,
-                        max_spare_txns=64,
-                        readahead=False,
-                        sync=self._durable,
-                        metasync=False,  # a crash of the machine may cost the last commit, never the file
-                    )
-                    _open[folder] = env
-            return _open[folder]
+                _open[folder] = known = self._opened_after(known, folder)
+        return known
+
+    def _opened_after(self, former: _Opened | None, folder: Path) -> _Opened:
+        """The folder's environment, in the place of a former one. That one ends with the last read that is at it."""
+        env = lmdb.open(
+            str(folder),
+            map_size=self._map_size,
+            max_readers=1_024,
+            max_spare_txns=64,
+            readahead=False,
+            sync=self._durable,
+            metasync=False,  # a crash of the machine may cost the last commit, never the file
+        )
+        file = _file(folder)
+        if former is None:
+            return _Opened(env, file)
+        log.info("%s: the online store was replaced and is opened anew", folder)
+        with former.env.begin() as txn:
+            count = int.from_bytes(txn.get(VERSION) or b"", "little")
+        return _Opened(env, file, former.before + count + 1)
 
     @contextmanager
     def _translated(self, table: str) -> Iterator[None]:
@@ -193,6 +250,15 @@ class LmdbBackend:
             ) from error
         except OSError as error:
             raise FeatureStoreError(f"{folder}: the online store cannot be used: {error}") from error
+
+
+def _file(folder: Path) -> tuple[int, int] | None:
+    """Device and inode of an environment's file; None where there is none."""
+    try:
+        status = (folder / "data.mdb").stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _merge(txn: Any, rows: Rows) -> Written:

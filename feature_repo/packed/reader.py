@@ -66,6 +66,10 @@ class Reader:
         """A number that grows with every write to the view."""
         return self._backend.version(table.name)
 
+    def check(self) -> None:
+        """Look whether what is read is what lies there now, and read that from now on; see `Backend.check`."""
+        self._backend.check([table.name for table in self.tables])
+
     def changed(self, table: Table, since: int) -> tuple[int, list[bytes] | None]:
         """The view's version, and the keys written after version `since`; None where any row may have changed."""
         return self._backend.changed(table.name, since)

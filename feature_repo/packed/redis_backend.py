@@ -203,6 +203,9 @@ class RedisBackend(Locked):
                 self._delete(some)
             self._advance(table, None)
 
+    def check(self, tables: Sequence[str]) -> None:
+        """See `Backend.check`. Nothing is open but a connection."""
+
     def close(self) -> None:
         """See `Backend.close`."""
         with self._lock:

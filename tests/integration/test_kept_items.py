@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,19 @@ def test_an_item_that_is_written_is_read_anew_and_the_others_are_kept(store: Fea
     assert prices(items, features, "i1", "i2", "i3") == [before[0], 77.5, before[2]]
     assert items.shelf is shelf
     assert shelf.count == 4
+
+
+def test_items_of_a_store_in_the_place_of_another_are_read_anew(bare: DataPaths, trained: Shop) -> None:
+    apply(bare, trained.models)
+    store = applied_store(bare)
+    features = OnlineFeatures(store)
+    items = Items(features, 1_000)
+    push(store, {"i1": 1.5, "i2": 2.5})
+    assert prices(items, features, "i1", "i2") == [1.5, 2.5]
+    shutil.rmtree(bare.root / "feast" / "online")
+    push(store, {"i1": 3.5, "i2": 4.5})
+    features.check()
+    assert prices(items, features, "i1", "i2") == [3.5, 4.5]
 
 
 def test_an_item_that_is_new_is_found(store: FeatureStore) -> None:

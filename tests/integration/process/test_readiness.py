@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from feature_repo.paths import DataPaths
 from feature_repo.store import apply, materialize
 from server.app import Running, start
 from server.call import Call
@@ -99,6 +100,22 @@ def test_a_store_that_lost_its_memory_is_not_ready_until_it_is_filled_again(
     list(materialize(paths, trained.schedule.test))
     eventually(lambda: [health(running, name) for name in NAMES] == [SERVING] * 3)
     assert answers(running.address)
+
+
+def test_a_store_in_lmdb_that_is_removed_is_not_ready_until_there_is_another(
+    trained: Shop, bare: DataPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    apply(bare, trained.models)
+    list(materialize(bare, trained.schedule.test))
+    process = Process(probe_seconds=0.1)
+    running = start(settings(bare.root, trained.models, clock="snapshot", process=process))
+    shutil.rmtree(bare.root / "feast" / "online")
+    eventually(lambda: health(running) == NOT_SERVING)
+    assert "the online store was removed" in caplog.text
+    list(materialize(bare, trained.schedule.test))
+    eventually(lambda: health(running) == SERVING)
+    assert answers(running.address)
+    running.stop()
 
 
 def test_deadlines_hold_while_the_store_is_slow(running: Running, proxy: DelayingProxy) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -107,10 +107,8 @@ def load(**given: Any) -> Settings:
 
     Raises UserError naming each key that is unknown or has a bad value.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {FILE_VARIABLE} | CLIENT_VARIABLES
-    if unknown := sorted(
-        name for name in os.environ if name.startswith(PREFIX) and name.partition(NESTED)[0] not in known
-    ):
+    known = {FILE_VARIABLE, *CLIENT_VARIABLES, *_variables()}
+    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name.upper() not in known):
         raise UserError(f"environment: {', '.join(unknown)}: no such setting")
     file = os.environ.get(FILE_VARIABLE)
     if file and not Path(file).is_file():
@@ -121,6 +119,15 @@ def load(**given: Any) -> Settings:
         raise UserError(f"settings: {complaints(error, place_of=partial(_source, given, file))}") from error
     except ValueError as error:
         raise UserError(f"{'environment' if isinstance(error, SettingsError) else file}: {error}") from error
+
+
+def _variables() -> Iterator[str]:
+    """The variables of all settings, and of groups of them as a whole."""
+    for name, field in Settings.model_fields.items():
+        variable = PREFIX + name.upper()
+        yield variable
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (variable + NESTED + below.upper() for below in field.annotation.model_fields)
 
 
 def _source(given: Mapping[str, Any], file: str | None, place: str) -> str:

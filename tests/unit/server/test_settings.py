@@ -43,6 +43,17 @@ def test_an_unknown_key_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         load()
 
 
+@pytest.mark.parametrize(
+    "variable", ["SHOPRANK_MODEL__KEEP", "SHOPRANK_THREADS__X", "SHOPRANK_MODELS__KEEP__X", "SHOPRANK_SETTINGS__X"]
+)
+def test_a_name_below_a_setting_that_is_no_group_is_an_error(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv("SHOPRANK_MODELS__KEEP", "3")
+    assert load().models.keep == 3
+    monkeypatch.setenv(variable, "0")
+    with pytest.raises(UserError, match=f"{variable}: no such setting"):
+        load()
+
+
 def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="port=70000"):
         load(port=70_000)

@@ -25,6 +25,11 @@ AUDIT = "shoprank.audit"
 a field, would have it hidden. Their user ids are pseudonyms before the line is made."""
 LONG = 6
 """An id of so many characters is replaced inside longer words too; a shorter one, such as `1`, only as a word."""
+ADDRESS = (
+    r"(?<![0-9A-Za-z.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]+)?(?![0-9A-Za-z]|\.[0-9])"
+    r"|\[(?=[^\]]*::)[0-9A-Fa-f:]+\](?::[0-9]+)?(?![0-9A-Za-z])"
+)
+"""An IP address, with its port: a part of it is no id, though it may look like a short one of letters and digits."""
 
 RECENT, RECENT_BYTES = 2_048, 16 * 1024 * 1024
 """Requests of a stream whose ids are hidden, and their bytes: more than are read ahead of their answers."""
@@ -138,11 +143,18 @@ def redacted(text: str) -> str:
         return text
     messages = filter(None, map(answering.method.message, answering.requests))
     for user_id in sorted(set[str]().union(*map(user_ids, messages)), key=len, reverse=True):
-        pattern = "|".join(sorted(map(re.escape, _written(user_id)), key=len, reverse=True))
-        if len(user_id) < LONG:
-            pattern = f"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])"
-        text = re.sub(pattern, answering.pseudonyms.of(user_id), text)
+        text = _hidden(text, user_id, answering.pseudonyms.of(user_id))
     return text
+
+
+def _hidden(text: str, user_id: str, pseudonym: str) -> str:
+    pattern = "|".join(sorted(map(re.escape, _written(user_id)), key=len, reverse=True))
+    if len(user_id) >= LONG:
+        return re.sub(pattern, pseudonym, text)
+    word = f"(?<![0-9A-Za-z])(?:{pattern})(?![0-9A-Za-z])"
+    if not user_id.isalnum():  # such as `::1`, of which brackets make an address
+        return re.sub(word, pseudonym, text)
+    return re.sub(f"({ADDRESS})|{word}", lambda found: found[1] or pseudonym, text)
 
 
 def _written(user_id: str) -> set[str]:

@@ -83,6 +83,23 @@ def test_a_short_id_is_no_part_of_other_words(caplog: pytest.LogCaptureFixture) 
     assert caplog.messages == [f"version 11 of v1 for user {NAMES.of('1')}"]
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:40605", "10.1.0.1", "[::1]:1", "[fe80::1]"])
+def test_a_short_id_is_no_part_of_an_address(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    answering("1", lambda: logging.getLogger("x").warning("redis://%s/1: away, asked for 1.", address))
+    hidden = NAMES.of("1")
+    assert caplog.messages == [f"redis://{address}/{hidden}: away, asked for {hidden}."]
+
+
+@pytest.mark.parametrize("user_id", ["::1", "[::1]", "::", "0.0.1", "127.0.0.1", "1"])
+@pytest.mark.parametrize("say", ["[%s]", "x:%s:1", "%s.0.0.", "(%s:40605)", "host:%s", "[%s:2:3]"])
+def test_an_id_is_hidden_in_what_looks_like_an_address(
+    user_id: str, say: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answering(user_id, lambda: logging.getLogger("x").warning(say, user_id))
+    assert NAMES.of(user_id) in caplog.messages[0]
+    assert say % user_id != caplog.messages[0]
+
+
 def test_an_error_is_logged_without_the_id_and_so_are_those_before_it(caplog: pytest.LogCaptureFixture) -> None:
     alice = "alice@shop.test"
 

@@ -149,7 +149,11 @@ def test_thread_beside_the_main_one_changes_no_handler() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_request_to_end_is_cleaned_up_after_and_leaves_no_handler(number: signal.Signals) -> None:
+def test_a_request_to_end_is_cleaned_up_after_and_leaves_no_handler(
+    number: signal.Signals, request: pytest.FixtureRequest
+) -> None:
+    former = signal.signal(number, signal.SIG_DFL)  # these tests may themselves outlive their terminal
+    request.addfinalizer(lambda: signal.signal(number, former))
     interrupts, cleaned = Interrupts(), []
 
     def work() -> None:

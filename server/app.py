@@ -161,8 +161,7 @@ def _start(
     listing = Listing(items, catalogue)
     count = len(listing.all(features.items_version()))
     models = _models(settings, features, listing, catalogue, names, processes)
-    model = models.start()
-    manifest = model.manifest
+    manifest = models.start().manifest
     answered = instruments.follow(models)
     ranker = Ranker(models.served.of, features, items, listing, _clock(settings, listing), answered)
     stages = [instruments.watch, *_stages(settings, names)]

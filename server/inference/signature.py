@@ -60,6 +60,7 @@ def parse(request: ModelInferRequest, signature: Signature, max_rows: int) -> In
     for i, given in enumerate(request.inputs):
         try:
             expected = _expected(given, signature, feeds, max_rows)
+            # Unpaired, nothing tells whose the contents are; the name counts, for one that is given twice.
             feeds[given.name] = _read(request, i, raw, expected.datatype) if paired else np.zeros(0)
         except ValueError as error:
             wrong.append(FieldViolation(f"inputs[{i}]", f"{given.name!r:.80} {error}"))
